@@ -1,0 +1,72 @@
+//! The commands that change the catalog, as the Raft log carries them, and what applying one says.
+//!
+//! A command is complete: applying it needs no clock, no randomness and no look at anything but the catalog, so that
+//! every server comes to the same state. Bytes are made and read in [`crate::raft`]'s codec.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+use super::model::{Check, Service};
+
+/// One change of the catalog.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Command {
+    /// Adds or replaces a node, and with it at most one service instance and any number of checks.
+    Register(Registration),
+    /// Removes a node, an instance or a check.
+    Deregister(Deregistration),
+}
+
+/// A node with what is registered on it, in one step (Consul's `/v1/catalog/register`).
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Registration {
+    /// The agent's UUID; empty leaves a known node's id as it is.
+    pub node_id: String,
+    /// The node's name.
+    pub node: String,
+    /// The node's address.
+    pub address: String,
+    /// The datacenter the node belongs to.
+    pub datacenter: String,
+    /// Further addresses by purpose.
+    pub tagged_addresses: BTreeMap<String, String>,
+    /// The node's own pairs.
+    pub node_meta: BTreeMap<String, String>,
+    /// Leaves a node that exists as it is, and only adds the service and checks.
+    pub skip_node_update: bool,
+    /// The instance; its indexes are set when applied.
+    pub service: Option<Service>,
+    /// The checks; their node, service name, tags and indexes are set when applied.
+    pub checks: Vec<Check>,
+}
+
+/// What to remove (Consul's `/v1/catalog/deregister`): a check if one is named, else an instance, else the whole node.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Deregistration {
+    /// The node.
+    pub node: String,
+    /// The instance, or empty.
+    pub service_id: String,
+    /// The check, or empty.
+    pub check_id: String,
+}
+
+/// Why the catalog refused a command that was well formed. The state is unchanged.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error, Serialize, Deserialize)]
+pub enum Refusal {
+    /// A check names an instance that is not registered on its node.
+    #[error("Missing service registration")]
+    MissingService,
+    /// A check or instance names a node that is not registered.
+    #[error("node does not exist")]
+    MissingNode,
+    /// A name or id is held by another node.
+    #[error("{0}")]
+    Conflict(String),
+}
+
+/// What applying a command did.
+pub type Outcome = Result<(), Refusal>;

@@ -1,0 +1,23 @@
+//! The catalog of services and everything that keeps it true.
+//!
+//! ```text
+//!   agent ──► local ──► raft ──► catalog
+//!     │                   ▲
+//!     └──► membership, leader ┘
+//! ```
+//!
+//! - [`catalog`]: the state machine. Pure.
+//! - [`raft`]: the log every server agrees on; the only place that names openraft.
+//! - [`local`]: what this agent itself has registered, and its synchronisation with the catalog.
+//! - [`membership`]: the table of agents.
+//! - [`access`]: permissions and the way to datacenters.
+//! - [`agent`]: the handle of a running agent.
+//!
+//! Knows nothing of DNS, HTTP or the command line.
+
+pub mod access;
+pub mod agent;
+pub mod catalog;
+pub mod local;
+pub mod membership;
+pub mod raft;
