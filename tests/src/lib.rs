@@ -1,1 +1,28 @@
-//! x
+//! Black-box suites that drive the built binary: this library is what they share.
+//!
+//! It may know the binary's outside only: its flags, ports, files, HTTP API and DNS answers. It links none of the
+//! product's crates, so that nothing can pass here which a user could not see.
+//!
+//! The way of a test: [`binary::usher`] builds the binary once, [`agent::Builder`] starts it on free ports in a folder of
+//! its own, [`http::Http`] and [`dns`] talk to it, [`poll::eventually`] waits for what is to become true, and dropping the
+//! [`agent::Agent`] ends it. [`conformance`] replays the recorded cases.
+//!
+//! Helpers panic when the surroundings fail them (no free port, no temporary folder): here a panic is a failed test.
+
+pub mod agent;
+pub mod binary;
+pub mod command;
+pub mod conformance;
+pub mod dns;
+pub mod http;
+pub mod poll;
+pub mod ports;
+pub mod process;
+pub mod tree;
+
+use std::path::{Path, PathBuf};
+
+/// The folder of the workspace, where `Cargo.toml`, `testdata` and the documents are.
+pub fn workspace() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("this crate lies in the workspace").to_path_buf()
+}

@@ -1,0 +1,121 @@
+//! What waits for a part that is not built yet: `testdata/conformance/pending.json`.
+//!
+//! A list of entries: a file (by name without `.json`), what it `waits_for`, and, where most of the file passes already,
+//! the numbers of the `steps` that do not. Listed steps are still made, as later steps build on them. A listed step that
+//! passes makes the test fail, so that the list tells the truth. A file listed as a whole is replayed up to its first
+//! difference.
+
+use std::collections::BTreeMap;
+use std::fs;
+
+use anyhow::{Context as _, ensure};
+use serde::Deserialize;
+
+use super::case::Case;
+
+/// Set to `off`, every step counts: for another implementation, or to see all that is missing.
+pub const USHER_PENDING: &str = "USHER_PENDING";
+
+/// One entry of the list.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Entry {
+    /// The case file, without `.json`.
+    pub file: String,
+    /// The steps that wait; all of the file when not given.
+    pub steps: Option<Vec<usize>>,
+    /// The part that is missing.
+    pub waits_for: String,
+}
+
+/// What of one file waits.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub enum Pending {
+    /// Nothing.
+    #[default]
+    Nothing,
+    /// These steps, each with what it waits for.
+    Steps(BTreeMap<usize, String>),
+    /// The file, with what it waits for.
+    Whole(String),
+}
+
+/// The list as it stands on disk.
+pub fn load() -> anyhow::Result<Vec<Entry>> {
+    let path = super::folder().join("pending.json");
+    let text = fs::read_to_string(&path).with_context(|| path.display().to_string())?;
+    serde_json::from_str(&text).with_context(|| path.display().to_string())
+}
+
+/// What waits of a file; nothing when [`USHER_PENDING`] says `off`.
+pub fn of(file: &str) -> anyhow::Result<Pending> {
+    if std::env::var(USHER_PENDING).is_ok_and(|value| value == "off") {
+        return Ok(Pending::Nothing);
+    }
+    Ok(pick(&load()?, file))
+}
+
+fn pick(list: &[Entry], file: &str) -> Pending {
+    let mut steps = BTreeMap::new();
+    for entry in list.iter().filter(|entry| entry.file == file) {
+        match &entry.steps {
+            None => return Pending::Whole(entry.waits_for.clone()),
+            Some(numbers) => steps.extend(numbers.iter().map(|&number| (number, entry.waits_for.clone()))),
+        }
+    }
+    if steps.is_empty() { Pending::Nothing } else { Pending::Steps(steps) }
+}
+
+/// Whether every entry names a recorded file and steps of it that count, none twice, and a reason.
+pub fn check(list: &[Entry]) -> anyhow::Result<()> {
+    let mut seen = std::collections::BTreeSet::new();
+    for entry in list {
+        let file = &entry.file;
+        ensure!(!entry.waits_for.trim().is_empty(), "{file}: no reason");
+        let case = Case::load(file)?;
+        let Some(steps) = &entry.steps else {
+            ensure!(seen.insert((file, None)), "{file}: listed twice");
+            continue;
+        };
+        ensure!(!steps.is_empty(), "{file}: no steps");
+        ensure!(!seen.contains(&(file, None)), "{file}: listed as a whole already");
+        for &number in steps {
+            let counted = case.steps.get(number).is_some_and(|step| step.counted());
+            ensure!(counted, "{file}: step {number} does not count");
+            ensure!(seen.insert((file, Some(number))), "{file}: step {number} is listed twice");
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn entry(file: &str, steps: Option<Vec<usize>>, waits_for: &str) -> Entry {
+        Entry { file: file.to_owned(), steps, waits_for: waits_for.to_owned() }
+    }
+
+    #[test]
+    fn entries_of_a_file_are_put_together() {
+        let list = [entry("a", Some(vec![1]), "x"), entry("a", Some(vec![3]), "y"), entry("b", None, "z")];
+        let steps = BTreeMap::from([(1, "x".to_owned()), (3, "y".to_owned())]);
+        assert_eq!(pick(&list, "a"), Pending::Steps(steps));
+        assert_eq!(pick(&list, "b"), Pending::Whole("z".to_owned()));
+        assert_eq!(pick(&list, "c"), Pending::Nothing);
+    }
+
+    #[test]
+    fn a_list_that_names_what_is_not_there_is_refused() {
+        let bad = [
+            vec![entry("no_such_file", None, "x")],
+            vec![entry("dns_soa", None, " ")],
+            vec![entry("dns_soa", Some(vec![9999]), "x")],
+            vec![entry("dns_soa", Some(vec![]), "x")],
+            vec![entry("dns_soa", None, "x"), entry("dns_soa", None, "x")],
+        ];
+        for list in bad {
+            assert!(check(&list).is_err(), "{list:?}");
+        }
+    }
+}
