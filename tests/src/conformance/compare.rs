@@ -181,7 +181,7 @@ impl Comparison<'_> {
             Value::String(text) if mask::has_mask(text) => {
                 !seen.is_null() && mask::matches(self.bindings, text, &plain(seen))
             }
-            _ => seen == expected,
+            _ => seen == expected || (seen.is_number() && seen.as_f64() == expected.as_f64()),
         };
         if same { Vec::new() } else { vec![format!("{key}: want {}, got {}", brief(expected, 100), brief(seen, 100))] }
     }
