@@ -11,6 +11,7 @@ use super::model::{Check, Service};
 
 /// One change of the catalog.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[expect(clippy::large_enum_variant, reason = "almost every command is a registration")]
 pub enum Command {
     /// Adds or replaces a node, and with it at most one service instance and any number of checks.
     Register(Registration),
@@ -42,7 +43,8 @@ pub struct Registration {
     pub checks: Vec<Check>,
 }
 
-/// What to remove (Consul's `/v1/catalog/deregister`): a check if one is named, else an instance, else the whole node.
+/// What to remove (Consul's `/v1/catalog/deregister`): an instance (with its checks) if one is named, else a check if one
+/// is, else the whole node. Removing what is not there is no error.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Deregistration {
@@ -54,18 +56,21 @@ pub struct Deregistration {
     pub check_id: String,
 }
 
-/// Why the catalog refused a command that was well formed. The state is unchanged.
+/// Why the catalog refused a command. The state is unchanged. Clients match the texts.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error, Serialize, Deserialize)]
 pub enum Refusal {
     /// A check names an instance that is not registered on its node.
-    #[error("Missing service registration")]
-    MissingService,
-    /// A check or instance names a node that is not registered.
-    #[error("node does not exist")]
-    MissingNode,
-    /// A name or id is held by another node.
+    #[error("failed inserting check: Missing service registration on node {node:?}")]
+    MissingService {
+        /// The node.
+        node: String,
+    },
+    /// The node's name is held by another, living node.
     #[error("{0}")]
     Conflict(String),
+    /// Something in it is not valid.
+    #[error("{0}")]
+    Invalid(String),
 }
 
 /// What applying a command did.

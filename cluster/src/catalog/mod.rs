@@ -10,12 +10,27 @@
 //! one moment for as long as its reader likes. One writer (Raft's state machine) makes the next version and publishes
 //! it once per batch of log entries. Pure: no I/O, no clock, no randomness; knows nothing of Raft, DNS or HTTP.
 
+mod admit;
+mod apply;
 pub mod command;
+mod edit;
+mod entry;
+mod gone;
+mod key;
 pub mod model;
+mod place;
+pub mod query;
+mod record;
 mod state;
+mod tags;
+#[cfg(test)]
+mod tests;
 mod watch;
 
-pub use state::{Indexed, Instance, NodeEntry, ServiceEntry, State};
+pub use entry::{Host, Instance, Memo, NodeEntry, Selection, ServiceEntry};
+pub use query::Indexed;
+pub use record::{Record, RestoreError};
+pub use state::{Indexes, State};
 pub use watch::{Changes, Topic, Watch};
 
 use std::sync::Arc;
