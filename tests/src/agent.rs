@@ -22,6 +22,8 @@ use crate::{binary, dns};
 
 /// How often an agent whose ports were taken in between gets others.
 const TRIES: usize = 3;
+/// The name of its configuration file.
+const CONFIG: &str = "agent.json";
 /// How much of the log a failed test shows.
 const LOG_LINES: usize = 60;
 
@@ -80,6 +82,13 @@ impl Builder {
 
     /// Starts the agent and does not wait for anything.
     pub fn spawn(&self) -> Agent {
+        let (mut command, folder, ports) = self.command();
+        let process = Process::spawn(&mut command, &folder.path().join("output"));
+        let process = process.unwrap_or_else(|error| panic!("cannot run the agent: {error}"));
+        Agent { process, ports, config: folder.path().join(CONFIG), folder }
+    }
+
+    fn command(&self) -> (Command, TempDir, Ports) {
         let folder = tempfile::Builder::new().prefix("usher-agent-").tempdir().expect("a folder can be made");
         let ports = self.ports.unwrap_or_else(Ports::free);
         let mut config = json!({"ports": {
@@ -87,15 +96,13 @@ impl Builder {
             "server": ports.server, "grpc": -1,
         }});
         merge(&mut config, self.config.clone());
-        let path = folder.path().join("agent.json");
+        let path = folder.path().join(CONFIG);
         fs::write(&path, config.to_string()).expect("a file can be written");
         let mut command = Command::new(binary::usher());
         command.arg("agent").args(&self.flags).arg(format!("-config-file={}", path.display()));
         environment(&mut command, folder.path());
         command.envs(self.environment.iter().map(|(name, value)| (name, value)));
-        let process = Process::spawn(&mut command, &folder.path().join("output"));
-        let process = process.unwrap_or_else(|error| panic!("cannot run the agent: {error}"));
-        Agent { process, ports, config: path, folder }
+        (command, folder, ports)
     }
 
     /// Starts the agent and waits until it leads and is in its own catalog.
@@ -111,21 +118,15 @@ impl Builder {
         unreachable!("the last try returns or panics")
     }
 
-    /// Starts an agent that is expected to refuse, and gives how it ended and what it said.
-    pub fn refuse(&self) -> Refusal {
-        let mut agent = self.spawn();
-        let status = agent.wait();
-        Refusal { status, output: agent.output() }
+    /// Starts an agent that is expected to refuse, and gives how it ended.
+    pub fn refused(&self) -> Ended {
+        let (mut command, _folder, _ports) = self.command();
+        let plan = Plan { timeout: Some(PATIENCE), ..Plan::default() };
+        let ended = command::run(&mut command, &plan);
+        let ended = ended.unwrap_or_else(|error| panic!("an agent that should have refused to start: {error}"));
+        assert_ne!(ended.code, 0, "an agent that could not start says so by its exit code\n{}", ended.err());
+        ended
     }
-}
-
-/// How an agent that could not start ended.
-#[derive(Debug)]
-pub struct Refusal {
-    /// Its exit status.
-    pub status: ExitStatus,
-    /// All it printed.
-    pub output: String,
 }
 
 /// Why an agent is not ready.

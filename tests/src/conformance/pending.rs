@@ -1,14 +1,14 @@
-//! What waits for a part that is not built yet: `testdata/conformance/pending.json`.
+//! What does not pass, and why: `testdata/conformance/pending.json`.
 //!
-//! A list of entries: a file (by name without `.json`), what it `waits_for`, and, where most of the file passes already,
-//! the numbers of the `steps` that do not. Listed steps are still made, as later steps build on them. A listed step that
-//! passes makes the test fail, so that the list tells the truth. A file listed as a whole is replayed up to its first
-//! difference.
+//! A list of entries: a file (by name without `.json`), either what it `waits_for` (a part that is not built yet) or how it
+//! `differs` (on purpose, with a row in the README), and, where most of the file passes, the numbers of the `steps` that do
+//! not. Listed steps are still made, as later steps build on them. A listed step that passes makes the test fail, so that
+//! the list tells the truth. A file listed as a whole is replayed up to its first difference.
 
 use std::collections::BTreeMap;
 use std::fs;
 
-use anyhow::{Context as _, ensure};
+use anyhow::{Context as _, bail, ensure};
 use serde::Deserialize;
 
 use super::case::Case;
@@ -25,7 +25,20 @@ pub struct Entry {
     /// The steps that wait; all of the file when not given.
     pub steps: Option<Vec<usize>>,
     /// The part that is missing.
-    pub waits_for: String,
+    pub waits_for: Option<String>,
+    /// How the product differs, on purpose.
+    pub differs: Option<String>,
+}
+
+impl Entry {
+    /// Why it is listed: exactly one of the two reasons.
+    pub fn reason(&self) -> anyhow::Result<String> {
+        match (&self.waits_for, &self.differs) {
+            (Some(reason), None) if !reason.trim().is_empty() => Ok(format!("waits for: {reason}")),
+            (None, Some(reason)) if !reason.trim().is_empty() => Ok(format!("differs: {reason}")),
+            _ => bail!("{}: either `waits_for` or `differs` says why", self.file),
+        }
+    }
 }
 
 /// What of one file waits.
@@ -34,9 +47,9 @@ pub enum Pending {
     /// Nothing.
     #[default]
     Nothing,
-    /// These steps, each with what it waits for.
+    /// These steps, each with the reason.
     Steps(BTreeMap<usize, String>),
-    /// The file, with what it waits for.
+    /// The file, with the reason.
     Whole(String),
 }
 
@@ -52,18 +65,19 @@ pub fn of(file: &str) -> anyhow::Result<Pending> {
     if std::env::var(USHER_PENDING).is_ok_and(|value| value == "off") {
         return Ok(Pending::Nothing);
     }
-    Ok(pick(&load()?, file))
+    pick(&load()?, file)
 }
 
-fn pick(list: &[Entry], file: &str) -> Pending {
+fn pick(list: &[Entry], file: &str) -> anyhow::Result<Pending> {
     let mut steps = BTreeMap::new();
     for entry in list.iter().filter(|entry| entry.file == file) {
+        let reason = entry.reason()?;
         match &entry.steps {
-            None => return Pending::Whole(entry.waits_for.clone()),
-            Some(numbers) => steps.extend(numbers.iter().map(|&number| (number, entry.waits_for.clone()))),
+            None => return Ok(Pending::Whole(reason)),
+            Some(numbers) => steps.extend(numbers.iter().map(|&number| (number, reason.clone()))),
         }
     }
-    if steps.is_empty() { Pending::Nothing } else { Pending::Steps(steps) }
+    Ok(if steps.is_empty() { Pending::Nothing } else { Pending::Steps(steps) })
 }
 
 /// Whether every entry names a recorded file and steps of it that count, none twice, and a reason.
@@ -71,7 +85,7 @@ pub fn check(list: &[Entry]) -> anyhow::Result<()> {
     let mut seen = std::collections::BTreeSet::new();
     for entry in list {
         let file = &entry.file;
-        ensure!(!entry.waits_for.trim().is_empty(), "{file}: no reason");
+        entry.reason()?;
         let case = Case::load(file)?;
         let Some(steps) = &entry.steps else {
             ensure!(seen.insert((file, None)), "{file}: listed twice");
@@ -93,16 +107,16 @@ mod tests {
     use super::*;
 
     fn entry(file: &str, steps: Option<Vec<usize>>, waits_for: &str) -> Entry {
-        Entry { file: file.to_owned(), steps, waits_for: waits_for.to_owned() }
+        Entry { file: file.to_owned(), steps, waits_for: Some(waits_for.to_owned()), differs: None }
     }
 
     #[test]
     fn entries_of_a_file_are_put_together() {
         let list = [entry("a", Some(vec![1]), "x"), entry("a", Some(vec![3]), "y"), entry("b", None, "z")];
-        let steps = BTreeMap::from([(1, "x".to_owned()), (3, "y".to_owned())]);
-        assert_eq!(pick(&list, "a"), Pending::Steps(steps));
-        assert_eq!(pick(&list, "b"), Pending::Whole("z".to_owned()));
-        assert_eq!(pick(&list, "c"), Pending::Nothing);
+        let steps = BTreeMap::from([(1, "waits for: x".to_owned()), (3, "waits for: y".to_owned())]);
+        assert_eq!(pick(&list, "a").unwrap(), Pending::Steps(steps));
+        assert_eq!(pick(&list, "b").unwrap(), Pending::Whole("waits for: z".to_owned()));
+        assert_eq!(pick(&list, "c").unwrap(), Pending::Nothing);
     }
 
     #[test]
@@ -110,6 +124,7 @@ mod tests {
         let bad = [
             vec![entry("no_such_file", None, "x")],
             vec![entry("dns_soa", None, " ")],
+            vec![Entry { differs: Some("y".to_owned()), ..entry("dns_soa", None, "x") }],
             vec![entry("dns_soa", Some(vec![9999]), "x")],
             vec![entry("dns_soa", Some(vec![]), "x")],
             vec![entry("dns_soa", None, "x"), entry("dns_soa", None, "x")],

@@ -258,7 +258,7 @@ impl Replay<'_> {
         match (differences.is_empty(), waits) {
             (true, None) => self.report.passed += 1,
             (true, Some(reason)) => {
-                self.report.stale.push(format!("step {number} {} (waits for: {reason})", step.label()));
+                self.report.stale.push(format!("step {number} {} ({reason})", step.label()));
             }
             (false, Some(_)) => {}
             (false, None) => {
