@@ -1,8 +1,8 @@
 //! Where the binary under test is.
 //!
-//! `USHER_BIN` names one (a release build, say, or another implementation). Otherwise cargo builds the workspace's own,
-//! in the profile of the test, once in each test process: nothing to do when it is up to date. So a plain `cargo test` on
-//! a fresh clone works, and never runs against yesterday's binary.
+//! `USHER_BIN` names one (a release build, say, or another implementation). Otherwise cargo builds the workspace's
+//! own, in the profile of the test, once in each test process: nothing to do when it is up to date. So a plain `cargo
+//! test` on a fresh clone works, and never runs against yesterday's binary.
 
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};

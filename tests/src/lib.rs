@@ -3,9 +3,9 @@
 //! It may know the binary's outside only: its flags, ports, files, HTTP API and DNS answers. It links none of the
 //! product's crates, so that nothing can pass here which a user could not see.
 //!
-//! The way of a test: [`binary::usher`] builds the binary once, [`agent::Builder`] starts it on free ports in a folder of
-//! its own, [`http::Http`] and [`dns`] talk to it, [`poll::eventually`] waits for what is to become true, and dropping the
-//! [`agent::Agent`] ends it. [`conformance`] replays the recorded cases.
+//! The way of a test: [`binary::usher`] builds the binary once, [`agent::Builder`] starts it on free ports in a
+//! folder of its own, [`http::Http`] and [`dns`] talk to it, [`poll::eventually`] waits for what is to become true,
+//! and dropping the [`agent::Agent`] ends it. [`conformance`] replays the recorded cases.
 //!
 //! Helpers panic when the surroundings fail them (no free port, no temporary folder): here a panic is a failed test.
 

@@ -1,6 +1,7 @@
 //! Waiting for what is to become true: look again and again until a deadline, never sleep a fixed time and hope.
 //!
-//! Knows nothing of agents. [`PATIENCE`] is how long a healthy but starved machine may take; a passing test never waits so long.
+//! Knows nothing of agents. [`PATIENCE`] is how long a healthy but starved machine may take; a passing test never
+//! waits so long.
 
 use std::fmt::Debug;
 use std::thread::sleep;

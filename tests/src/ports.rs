@@ -1,8 +1,8 @@
 //! Free loopback ports for agents that run side by side.
 //!
-//! A port is free when TCP and UDP can both be bound on it. The range lies below the kernel's ephemeral ports, so that no
-//! outgoing connection takes one in between; within this process none is given twice. Another program may still be faster:
-//! who starts an agent tries again with other ports.
+//! A port is free when TCP and UDP can both be bound on it. The range lies below the kernel's ephemeral ports, so
+//! that no outgoing connection takes one in between; within this process none is given twice. Another program may
+//! still be faster: who starts an agent tries again with other ports.
 
 use std::collections::BTreeSet;
 use std::net::{Ipv4Addr, TcpListener, UdpSocket};

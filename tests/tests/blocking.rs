@@ -1,7 +1,7 @@
 //! Blocking queries: what is asked for wakes them, nothing else does, and thousands of them cost little.
 //!
-//! That an unrelated change did not wake a query is shown without a clock: after many such changes comes the related one,
-//! and the one answer that a query gets carries that one's index.
+//! That an unrelated change did not wake a query is shown without a clock: after many such changes comes the related
+//! one, and the one answer that a query gets carries that one's index.
 
 use std::fs;
 use std::time::Duration;

@@ -1,8 +1,8 @@
 //! Replays the recorded cases, one test a file: `cargo test -p usher-tests --test conformance -- dns_many`.
 //!
 //! A failure names the file, the step with its number, and the difference. What waits for a later part stands in
-//! `testdata/conformance/pending.json`. `USHER_BIN` replays against another binary, and `USHER_PENDING=off` lets every step
-//! count.
+//! `testdata/conformance/pending.json`. `USHER_BIN` replays against another binary, and `USHER_PENDING=off` lets
+//! every step count.
 
 use usher_tests::binary::usher;
 use usher_tests::conformance::case::Case;
@@ -31,15 +31,20 @@ macro_rules! files {
 
 files! {
     cli_agent_state cli_basic cli_catalog cli_kv cli_services cli_validate cli_wide
-    dns_a_record_limit dns_addr dns_agent_state dns_alt_domain dns_datacenter dns_domain dns_edns dns_health dns_many
-    dns_meta_txt dns_names dns_negative dns_no_compression dns_node dns_only_passing dns_ptr dns_query dns_raw dns_recursor
-    dns_service_address dns_soa dns_tags_rfc2782 dns_truncate dns_ttl dns_udp_answer_limit dns_weights
+    dns_a_record_limit dns_addr dns_agent_state dns_alt_domain dns_datacenter dns_domain dns_edns dns_health
+    dns_many dns_meta_txt dns_names dns_negative dns_no_compression dns_node dns_only_passing dns_ptr dns_query
+    dns_raw dns_recursor dns_service_address dns_soa dns_tags_rfc2782 dns_truncate dns_ttl dns_udp_answer_limit
+    dns_weights
     event
     http_agent_check http_agent_check_run http_agent_config http_agent_health http_agent_self http_agent_service
     http_agent_service_bad http_agent_service_checks http_agent_ttl_maint http_blocking http_catalog_read
     http_catalog_register http_config http_health_read http_near http_translate http_ways
     kv_basic kv_blocking kv_cas kv_limits
-    operator query session session_lock session_ttl snapshot txn_kv
+    operator
+    query
+    session session_lock session_ttl
+    snapshot
+    txn_kv
 }
 
 #[test]

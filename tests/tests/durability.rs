@@ -1,4 +1,5 @@
-//! What was acknowledged is still there: after kill -9 at any moment, and when files or ports are not as they should be.
+//! What was acknowledged is still there: after kill -9 at any moment, and when files or ports are not as they should
+//! be.
 //!
 //! Everything is seen from outside: registrations that a client was told are done, a kill, a start, and the same
 //! registrations again. A start that cannot succeed says why on standard error, names the file or the port, ends with a
@@ -40,7 +41,7 @@ fn node_id(agent: &Agent) -> String {
     agent.get("/v1/agent/self").json()["Config"]["NodeID"].as_str().expect("an agent has an id").to_owned()
 }
 
-// --- kill -9 at any moment ---------------------------------------------------------------------------------------------
+// === kill -9 at any moment ===
 
 /// How long agents are killed and started again, and at least how often.
 const KILLING: Duration = Duration::from_secs(12);
@@ -77,8 +78,8 @@ fn put(target: &str, body: &Value) -> Request {
     Request::new("PUT", target).body(body.to_string())
 }
 
-/// What a client was told: services that are there, and services that are gone. What was asked for but never answered is in
-/// neither.
+/// What a client was told: services that are there, and services that are gone. What was asked for but never answered
+/// is in neither.
 #[derive(Debug, Default)]
 struct Told {
     there: BTreeSet<(Way, String)>,
@@ -215,7 +216,7 @@ fn a_clean_end_keeps_everything_too() {
     });
 }
 
-// --- starts that must be refused ---------------------------------------------------------------------------------------
+// === starts that must be refused ===
 
 /// A data directory with a past: registrations, restarts and a snapshot.
 struct Past {

@@ -59,8 +59,8 @@ impl Bindings {
             .into_owned()
     }
 
-    /// The value with the names in its texts and keys replaced. A text that is the name of a port and nothing else becomes
-    /// a number, as does `${int:name}`.
+    /// The value with the names in its texts and keys replaced. A text that is the name of a port and nothing else
+    /// becomes a number, as does `${int:name}`.
     pub fn value(&self, value: &Value) -> Value {
         match value {
             Value::String(text) => self.number(text).unwrap_or_else(|| self.text(text).into()),

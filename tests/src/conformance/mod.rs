@@ -1,9 +1,9 @@
 //! Replays the recorded cases of `testdata/conformance` against the binary under test.
 //!
-//! A case file is a list of steps and what the reference answered to each. [`case`] reads it, [`world`] starts a fresh
-//! agent with what the file wants around it, [`observe`] makes a step and notes what came back, [`compare`] holds that
-//! against the expectation, and [`run`] goes through the file and gives a [`run::Report`]. [`pending`] is the list of what
-//! waits for a part that is not built.
+//! A case file is a list of steps and what the reference answered to each. [`case`] reads it, [`world`] starts a
+//! fresh agent with what the file wants around it, [`observe`] makes a step and notes what came back, [`compare`]
+//! holds that against the expectation, and [`run`] goes through the file and gives a [`run::Report`]. [`pending`] is
+//! the list of what waits for a part that is not built.
 //!
 //! The recorded files are never edited. Their format and the rules of comparison are told in
 //! `testdata/conformance/README.md`.

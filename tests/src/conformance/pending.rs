@@ -1,9 +1,9 @@
 //! What does not pass, and why: `testdata/conformance/pending.json`.
 //!
-//! A list of entries: a file (by name without `.json`), either what it `waits_for` (a part that is not built yet) or how it
-//! `differs` (on purpose, with a row in the README), and, where most of the file passes, the numbers of the `steps` that do
-//! not. Listed steps are still made, as later steps build on them. A listed step that passes makes the test fail, so that
-//! the list tells the truth. A file listed as a whole is replayed up to its first difference.
+//! A list of entries: a file (by name without `.json`), either what it `waits_for` (a part that is not built yet) or
+//! how it `differs` (on purpose, with a row in the README), and, where most of the file passes, the numbers of the
+//! `steps` that do not. Listed steps are still made, as later steps build on them. A listed step that passes makes
+//! the test fail, so that the list tells the truth. A file listed as a whole is replayed up to its first difference.
 
 use std::collections::BTreeMap;
 use std::fs;

@@ -28,8 +28,8 @@ pub(super) fn shorten(text: &str, limit: usize) -> String {
     kept + "..."
 }
 
-/// A body as it was sent when the cases were recorded: a blank after `,` and `:`, only ASCII. Where a body is stored and
-/// read back byte for byte this matters.
+/// A body as it was sent when the cases were recorded: a blank after `,` and `:`, only ASCII. Where a body is stored
+/// and read back byte for byte this matters.
 pub(super) fn body_json(value: &Value) -> Vec<u8> {
     let mut out = Vec::new();
     let mut serializer = serde_json::Serializer::with_formatter(&mut out, Spaced);

@@ -23,7 +23,8 @@ use crate::process::Process;
 /// The names of the ports that a case may use.
 const PORTS: [&str; 8] = ["dns", "http", "serf_lan", "serf_wan", "server", "target", "upstream", "closed"];
 
-/// How long an agent may take to become ready; the cases are many, so a binary that never does is given less in the end.
+/// How long an agent may take to become ready; the cases are many, so a binary that never does is given less in the
+/// end.
 const START: Duration = Duration::from_secs(30);
 const START_AFTER_FAILURES: Duration = Duration::from_secs(4);
 const MANY_FAILURES: usize = 3;
