@@ -1,3 +1,4 @@
 //! x
 pub mod duration;
+pub mod hcl;
 pub mod schema;
