@@ -1,4 +1,292 @@
-//! x
+//! The agent's configuration: flags and files in, one validated value out.
+//!
+//! ```text
+//!   flags ─┐
+//!   files ─┴─► sources: parse, check against keys, merge ─► raw ─► build: check as a whole ─► Config
+//! ```
+//!
+//! A [`Config`] is complete: every default is filled in, every address is resolved, nothing that reads it has to check
+//! again. It knows what the layers below want to be told ([`Config::agent_options`], [`Config::dns_policy`]), they know
+//! nothing of it.
+
+mod address;
+mod build;
+mod debug;
 pub mod duration;
+pub mod flags;
 pub mod hcl;
+mod identity;
+mod keys;
+mod raw;
 pub mod schema;
+mod sources;
+
+use std::{
+    collections::BTreeMap,
+    fmt, io,
+    net::{IpAddr, SocketAddr},
+    path::PathBuf,
+    time::Duration,
+};
+
+use usher_cluster::local::definition::{CheckSpec, ServiceDefinition};
+use usher_dns::policy::Policy;
+
+pub use self::address::{AddressError, Cidr};
+pub use self::flags::AgentFlags;
+use crate::logging;
+
+/// The version agents tell each other and people.
+pub const VERSION: &str = env!("CARGO_PKG_VERSION");
+
+/// Something accepted that the user should know of.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Warning(pub String);
+
+impl fmt::Display for Warning {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str(&self.0)
+    }
+}
+
+/// Why there is no valid configuration.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum ConfigError {
+    /// A file could not be read.
+    #[error("cannot read {path}: {source}")]
+    Io {
+        /// Which one.
+        path: PathBuf,
+        /// The system's error.
+        source: io::Error,
+    },
+    /// A file is larger than anything sensible.
+    #[error("{path} is larger than {limit} bytes")]
+    TooLarge {
+        /// Which one.
+        path: PathBuf,
+        /// The most that is read.
+        limit: u64,
+    },
+    /// A folder holds more files than anything sensible.
+    #[error("{path} holds more than {limit} files")]
+    TooManyFiles {
+        /// Which one.
+        path: PathBuf,
+        /// The most that are read.
+        limit: usize,
+    },
+    /// A file is no text.
+    #[error("failed to parse {source_name}: it is not UTF-8")]
+    NotUtf8 {
+        /// Which one.
+        source_name: String,
+    },
+    /// A source is not in its language, or holds an unknown key or a wrong type.
+    #[error("failed to parse {place}: {problem}")]
+    Parse {
+        /// The source, with line and column where they are known.
+        place: String,
+        /// What is wrong.
+        problem: String,
+    },
+    /// `-config-format` is neither language.
+    #[error("-config-format must be either 'hcl' or 'json'")]
+    Format,
+    /// An address cannot be used.
+    #[error("{key}: {source}")]
+    Address {
+        /// The key it stands under.
+        key: &'static str,
+        /// What is wrong.
+        source: AddressError,
+    },
+    /// Values do not fit each other or their limits; the text names the key.
+    #[error("{0}")]
+    Invalid(String),
+}
+
+/// Where the HTTP API listens.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum HttpListen {
+    /// An address and port.
+    Tcp(SocketAddr),
+    /// A unix socket.
+    Unix(PathBuf),
+}
+
+impl fmt::Display for HttpListen {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Tcp(address) => write!(formatter, "{address}"),
+            Self::Unix(path) => write!(formatter, "{}", path.display()),
+        }
+    }
+}
+
+/// Owner and mode of unix sockets; what is `None` is left as the system makes it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct SocketFile {
+    /// Permission bits.
+    pub mode: Option<u32>,
+    /// User id.
+    pub user: Option<u32>,
+    /// Group id.
+    pub group: Option<u32>,
+}
+
+/// Settings of the HTTP API.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct HttpSettings {
+    /// Headers of every response.
+    pub response_headers: Vec<(String, String)>,
+    /// Path prefixes that are refused.
+    pub block_endpoints: Vec<String>,
+    /// Networks changes are taken from; empty means everywhere.
+    pub allow_write_http_from: Vec<Cidr>,
+    /// Connections of one client; 0 for no limit.
+    pub max_conns_per_client: usize,
+    /// How long a blocking query waits if it does not say.
+    pub default_query_time: Duration,
+    /// The longest a blocking query may wait.
+    pub max_query_time: Duration,
+    /// Reads without a wish for consistency may be answered this stale.
+    pub discovery_max_stale: Duration,
+}
+
+/// Settings of the metrics.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TelemetrySettings {
+    /// What names of metrics begin with.
+    pub prefix: String,
+    /// Leave the host's name out of gauges.
+    pub disable_hostname: bool,
+    /// Whether metrics are kept that no filter names.
+    pub filter_default: bool,
+    /// Prefixes kept (`true`) or left out.
+    pub prefix_filter: Vec<(bool, String)>,
+    /// How long Prometheus's metrics are kept; zero turns them off.
+    pub prometheus_retention: Duration,
+}
+
+/// The validated configuration.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// Run for development: nothing is kept.
+    pub dev: bool,
+    /// The node's name.
+    pub node_name: String,
+    /// The node's UUID, if it is given.
+    pub node_id: Option<String>,
+    /// The datacenter, lower case.
+    pub datacenter: String,
+    /// Where everything is kept; `None` with `-dev`.
+    pub data_dir: Option<PathBuf>,
+    /// Whether the agent takes part in consensus.
+    pub server: bool,
+    /// Whether this server forms a cluster of its own (`bootstrap`, or `bootstrap_expect` of 1).
+    pub bootstrap: bool,
+    /// Servers waited for before a cluster is formed; 0 when it is not asked for, or is 1.
+    pub bootstrap_expect: u32,
+    /// The address of talk between agents.
+    pub bind: IpAddr,
+    /// The address told to others.
+    pub advertise: IpAddr,
+    /// The address told to other datacenters.
+    pub advertise_wan: IpAddr,
+    /// The addresses clients are served at (`client_addr`).
+    pub client_addrs: Vec<IpAddr>,
+    /// Where DNS listens.
+    pub dns_addrs: Vec<SocketAddr>,
+    /// Where the HTTP API listens.
+    pub http_addrs: Vec<HttpListen>,
+    /// The DNS port, if it is on.
+    pub dns_port: Option<u16>,
+    /// The HTTP port, if it is on.
+    pub http_port: Option<u16>,
+    /// Consensus and forwarded calls.
+    pub server_port: u16,
+    /// Gossip within the datacenter.
+    pub serf_lan_port: u16,
+    /// Gossip between datacenters, if it is on.
+    pub serf_wan_port: Option<u16>,
+    /// The user's own pairs of the node.
+    pub node_meta: BTreeMap<String, String>,
+    /// Further addresses of the node.
+    pub tagged_addresses: BTreeMap<String, String>,
+    /// Scales consensus timeouts, 1 to 10.
+    pub raft_multiplier: u32,
+    /// How long a call waits for a leader.
+    pub rpc_hold: Duration,
+    /// How long an agent that leaves goes on answering.
+    pub leave_drain: Duration,
+    /// Log entries between snapshots.
+    pub snapshot_threshold: u64,
+    /// Log entries kept behind a snapshot.
+    pub trailing_logs: u64,
+    /// How DNS answers.
+    pub dns: Policy,
+    /// The HTTP API.
+    pub http: HttpSettings,
+    /// The metrics.
+    pub telemetry: TelemetrySettings,
+    /// The log.
+    pub log: logging::Options,
+    /// File the process id is written to.
+    pub pid_file: Option<PathBuf>,
+    /// Owner and mode of unix sockets.
+    pub unix_sockets: SocketFile,
+    /// Leave the cluster on SIGTERM.
+    pub leave_on_terminate: bool,
+    /// Do not leave the cluster on SIGINT.
+    pub skip_leave_on_interrupt: bool,
+    /// Serve profiles and runtime details.
+    pub enable_debug: bool,
+    /// Services of the files.
+    pub services: Vec<ServiceDefinition>,
+    /// Checks of the files.
+    pub checks: Vec<CheckSpec>,
+    /// What the user should know of.
+    pub warnings: Vec<Warning>,
+}
+
+/// Reads everything `flags` name and makes one configuration of it.
+pub fn load(flags: &AgentFlags) -> Result<Config, ConfigError> {
+    let merged = sources::merge(flags)?;
+    build::build(merged, flags.dev, &address::host_interfaces())
+}
+
+impl Config {
+    /// What the agent below is started with.
+    pub fn agent_options(&self) -> usher_cluster::agent::Options {
+        usher_cluster::agent::Options {
+            node_name: self.node_name.clone(),
+            node_id: self.node_id.clone(),
+            datacenter: self.datacenter.clone(),
+            data_dir: self.data_dir.clone(),
+            server: self.server,
+            bootstrap: self.bootstrap || self.dev,
+            bind: self.bind,
+            advertise: self.advertise,
+            advertise_wan: self.advertise_wan,
+            server_port: self.server_port,
+            serf_lan_port: self.serf_lan_port,
+            serf_wan_port: self.serf_wan_port,
+            node_meta: self.node_meta.clone(),
+            tagged_addresses: self.tagged_addresses.clone(),
+            raft_multiplier: self.raft_multiplier,
+            rpc_hold: self.rpc_hold,
+            snapshot_threshold: self.snapshot_threshold,
+            trailing_logs: self.trailing_logs,
+            services: self.services.clone(),
+            checks: self.checks.clone(),
+            version: VERSION.to_owned(),
+        }
+    }
+
+    /// How DNS answers.
+    pub fn dns_policy(&self) -> Policy {
+        self.dns.clone()
+    }
+}

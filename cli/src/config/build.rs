@@ -1,0 +1,440 @@
+//! The merged configuration, checked as a whole: defaults that depend on each other, addresses, limits.
+//!
+//! Pure but for looking at the data directory and the host's accounts: the host's interfaces are passed in.
+
+use std::{
+    collections::BTreeMap,
+    fs,
+    net::{IpAddr, SocketAddr},
+    path::PathBuf,
+    time::Duration,
+};
+
+use serde_json::Value;
+use usher_cluster::local::definition::ServiceDefinition;
+use usher_dns::policy::{Policy, Soa};
+
+use super::{
+    Config, ConfigError, HttpListen, HttpSettings, SocketFile, TelemetrySettings, Warning,
+    address::{self, Cidr, ClientAddress, Interface},
+    duration, identity,
+    raw::{self, Raw},
+    sources::Merged,
+};
+use crate::{
+    definition::{self, Strictness},
+    logging,
+};
+
+/// The file rotation's age when none is configured.
+const LOG_ROTATE_AGE: Duration = Duration::from_secs(24 * 3600);
+/// The port of recursors that name none.
+const DNS_PORT: u16 = 53;
+
+/// Makes a configuration of everything merged.
+pub(super) fn build(merged: Merged, dev: bool, host: &[Interface]) -> Result<Config, ConfigError> {
+    let mut warnings = merged.warnings;
+    let raw: Raw = serde_json::from_value(Value::Object(merged.value))
+        .map_err(|error| invalid(format!("the merged configuration: {error}")))?;
+
+    let datacenter = identity::datacenter(&raw.datacenter)?;
+    let data_dir = data_dir(&raw.data_dir, dev, &mut warnings)?;
+    let node_name = identity::node_name(&raw.node_name, &mut warnings)?;
+    identity::check_node_meta(&raw.node_meta)?;
+    let (bootstrap, bootstrap_expect) = bootstrap(&raw, &mut warnings)?;
+    let addresses = Addresses::build(&raw, host)?;
+    warn_of_ports(&raw.ports, dev, &mut warnings);
+    let dns = dns_policy(&raw, &node_name, &datacenter)?;
+    let services = services(&raw)?;
+    let checks = raw.checks.iter().cloned().map(definition::check_from_normalised).collect();
+    let multiplier = raw.performance.raft_multiplier;
+    let raft_multiplier = u32::try_from(multiplier).ok().filter(|value| (1..=10).contains(value)).ok_or_else(|| {
+        invalid(format!("performance.raft_multiplier cannot be {multiplier}. Must be between 1 and 10"))
+    })?;
+
+    let config = Config {
+        dev,
+        node_name,
+        node_id: identity::node_id(&raw.node_id)?,
+        datacenter,
+        data_dir,
+        server: raw.server,
+        bootstrap,
+        bootstrap_expect,
+        bind: addresses.bind,
+        advertise: addresses.advertise,
+        advertise_wan: addresses.advertise_wan,
+        client_addrs: addresses.client,
+        dns_addrs: addresses.dns,
+        http_addrs: addresses.http,
+        dns_port: port("ports.dns", raw.ports.dns)?,
+        http_port: port("ports.http", raw.ports.http)?,
+        server_port: needed_port("ports.server", raw.ports.server)?,
+        serf_lan_port: needed_port("ports.serf_lan", raw.ports.serf_lan)?,
+        serf_wan_port: port("ports.serf_wan", raw.ports.serf_wan)?,
+        tagged_addresses: tagged_addresses(&raw, host)?,
+        node_meta: raw.node_meta.clone(),
+        raft_multiplier,
+        rpc_hold: duration::from_nanos(raw.performance.rpc_hold_timeout),
+        leave_drain: duration::from_nanos(raw.performance.leave_drain_time),
+        snapshot_threshold: positive("raft_snapshot_threshold", raw.raft_snapshot_threshold)?,
+        trailing_logs: positive("raft_trailing_logs", raw.raft_trailing_logs)?,
+        dns,
+        http: http_settings(&raw)?,
+        telemetry: telemetry(&raw, &mut warnings),
+        log: log_options(&raw)?,
+        pid_file: (!raw.pid_file.is_empty()).then(|| PathBuf::from(&raw.pid_file)),
+        unix_sockets: unix_sockets(&raw.unix_sockets)?,
+        leave_on_terminate: raw.leave_on_terminate.unwrap_or(!raw.server),
+        skip_leave_on_interrupt: raw.skip_leave_on_interrupt.unwrap_or(raw.server),
+        enable_debug: raw.enable_debug,
+        services,
+        checks,
+        warnings,
+    };
+    check_distinct_addresses(&config)?;
+    Ok(config)
+}
+
+fn invalid(text: String) -> ConfigError {
+    ConfigError::Invalid(text)
+}
+
+fn data_dir(given: &str, dev: bool, warnings: &mut Vec<Warning>) -> Result<Option<PathBuf>, ConfigError> {
+    if dev {
+        if !given.is_empty() {
+            warnings.push(Warning("data_dir has no effect with -dev: nothing is kept".into()));
+        }
+        return Ok(None);
+    }
+    if given.is_empty() {
+        return Err(invalid("data_dir cannot be empty".into()));
+    }
+    let path = PathBuf::from(given);
+    match fs::metadata(&path) {
+        Ok(metadata) if !metadata.is_dir() => Err(invalid(format!("data_dir \"{given}\" is not a directory"))),
+        // What is missing is made at the start.
+        _ => Ok(Some(path)),
+    }
+}
+
+/// Whether to form a cluster alone, and how many servers to wait for otherwise.
+fn bootstrap(raw: &Raw, warnings: &mut Vec<Warning>) -> Result<(bool, u32), ConfigError> {
+    let expect = u32::try_from(raw.bootstrap_expect).map_err(|_| {
+        invalid(format!("bootstrap_expect cannot be {}. Must be greater than or equal to zero", raw.bootstrap_expect))
+    })?;
+    if expect > 0 && raw.bootstrap {
+        return Err(invalid("'bootstrap_expect > 0' and 'bootstrap = true' are mutually exclusive".into()));
+    }
+    let alone = raw.bootstrap || expect == 1;
+    if alone && !raw.server {
+        return Err(invalid("'bootstrap = true' requires 'server = true'".into()));
+    }
+    if expect > 0 && !raw.server {
+        return Err(invalid("'bootstrap_expect > 0' requires 'server = true'".into()));
+    }
+    let mut warn = |text: String| warnings.push(Warning(text));
+    match expect {
+        0 => {}
+        1 => warn("BootstrapExpect is set to 1; this is the same as Bootstrap mode.".into()),
+        2 => warn("bootstrap_expect = 2: A cluster with 2 servers will provide no failure tolerance.".into()),
+        _ if expect % 2 == 0 => warn(
+            "bootstrap_expect is even number: A cluster with an even number of servers does not achieve optimum \
+             fault tolerance."
+                .into(),
+        ),
+        _ => {}
+    }
+    if alone {
+        warn("bootstrap = true: do not enable unless necessary".into());
+    }
+    if expect > 1 {
+        warn(format!("bootstrap_expect > 0: expecting {expect} servers"));
+    }
+    Ok((alone, if expect > 1 { expect } else { 0 }))
+}
+
+/// A port; `None` when it is switched off by zero or less.
+fn port(key: &str, value: i64) -> Result<Option<u16>, ConfigError> {
+    match value {
+        ..=0 => Ok(None),
+        some => u16::try_from(some).map(Some).map_err(|_| invalid(format!("{key}: invalid port: {some}"))),
+    }
+}
+
+fn needed_port(key: &str, value: i64) -> Result<u16, ConfigError> {
+    port(key, value)?.ok_or_else(|| invalid(format!("{key} cannot be switched off")))
+}
+
+fn positive(key: &str, value: i64) -> Result<u64, ConfigError> {
+    match u64::try_from(value) {
+        Ok(value) if value > 0 => Ok(value),
+        _ => Err(invalid(format!("{key} cannot be {value}. Must be greater than zero"))),
+    }
+}
+
+fn not_negative(key: &str, value: i64) -> Result<usize, ConfigError> {
+    usize::try_from(value)
+        .map_err(|_| invalid(format!("{key} cannot be {value}. Must be greater than or equal to zero")))
+}
+
+fn warn_of_ports(ports: &raw::Ports, dev: bool, warnings: &mut Vec<Warning>) {
+    if ports.https > 0 {
+        warnings.push(Warning("ports.https has no effect: it is not built yet".into()));
+    }
+    if ports.grpc > 0 && !dev {
+        let text = "ports.grpc has no effect: it belongs to the service mesh, which is not part of this product";
+        warnings.push(Warning(text.into()));
+    }
+}
+
+/// Where to listen, and what to tell others.
+struct Addresses {
+    bind: IpAddr,
+    advertise: IpAddr,
+    advertise_wan: IpAddr,
+    client: Vec<IpAddr>,
+    dns: Vec<SocketAddr>,
+    http: Vec<HttpListen>,
+}
+
+impl Addresses {
+    fn build(raw: &Raw, host: &[Interface]) -> Result<Self, ConfigError> {
+        let bind = one_ip("bind_addr", &raw.bind_addr, host)?;
+        let advertise = match &raw.advertise_addr {
+            Some(text) if !text.is_empty() => one_ip("advertise_addr", text, host)?,
+            _ if bind.is_unspecified() => {
+                address::advertised_for_any(bind, host).map_err(|error| invalid(error.to_string()))?
+            }
+            _ => bind,
+        };
+        if advertise.is_unspecified() {
+            return Err(invalid("Advertise address cannot be 0.0.0.0, :: or [::]".into()));
+        }
+        let advertise_wan = match &raw.advertise_addr_wan {
+            Some(text) if !text.is_empty() => one_ip("advertise_addr_wan", text, host)?,
+            _ => advertise,
+        };
+        if advertise_wan.is_unspecified() {
+            return Err(invalid("Advertise WAN address cannot be 0.0.0.0, :: or [::]".into()));
+        }
+        let client = only_ips("client_addr", client_addresses("client_addr", &raw.client_addr, host)?)?;
+        let dns = match &raw.addresses.dns {
+            Some(text) => only_ips("DNS address", client_addresses("addresses.dns", text, host)?)?,
+            None => client.clone(),
+        };
+        let http = match &raw.addresses.http {
+            Some(text) => client_addresses("addresses.http", text, host)?,
+            None => client.iter().copied().map(ClientAddress::Ip).collect(),
+        };
+        let dns_port = port("ports.dns", raw.ports.dns)?;
+        let http_port = port("ports.http", raw.ports.http)?;
+        Ok(Self {
+            bind,
+            advertise,
+            advertise_wan,
+            client,
+            dns: dns_port.iter().flat_map(|port| dns.iter().map(|ip| SocketAddr::new(*ip, *port))).collect(),
+            http: http
+                .into_iter()
+                .filter_map(|address| match (address, http_port) {
+                    (ClientAddress::Unix(path), Some(_)) => Some(HttpListen::Unix(path)),
+                    (ClientAddress::Ip(ip), Some(port)) => Some(HttpListen::Tcp(SocketAddr::new(ip, port))),
+                    (_, None) => None,
+                })
+                .collect(),
+        })
+    }
+}
+
+fn client_addresses(key: &'static str, text: &str, host: &[Interface]) -> Result<Vec<ClientAddress>, ConfigError> {
+    address::client_addresses(text, host).map_err(|source| ConfigError::Address { key, source })
+}
+
+fn only_ips(what: &str, addresses: Vec<ClientAddress>) -> Result<Vec<IpAddr>, ConfigError> {
+    let ip = |address| match address {
+        ClientAddress::Ip(ip) => Ok(ip),
+        ClientAddress::Unix(_) => Err(invalid(format!("{what} cannot be a unix socket"))),
+    };
+    addresses.into_iter().map(ip).collect()
+}
+
+fn one_ip(key: &'static str, text: &str, host: &[Interface]) -> Result<IpAddr, ConfigError> {
+    match only_ips(key, client_addresses(key, text, host)?)?.as_slice() {
+        [one] => Ok(*one),
+        [] => Err(invalid(format!("{key} cannot be empty"))),
+        _ => Err(invalid(format!(
+            "{key} cannot contain multiple addresses. Use 'addresses.{{dns,http,https}}' instead."
+        ))),
+    }
+}
+
+/// The user's own, and those of one address family.
+fn tagged_addresses(raw: &Raw, host: &[Interface]) -> Result<BTreeMap<String, String>, ConfigError> {
+    let mut tagged = raw.tagged_addresses.clone();
+    let families: [(&str, &'static str, &Option<String>); 4] = [
+        ("lan_ipv4", "advertise_addr_ipv4", &raw.advertise_addr_ipv4),
+        ("lan_ipv6", "advertise_addr_ipv6", &raw.advertise_addr_ipv6),
+        ("wan_ipv4", "advertise_addr_wan_ipv4", &raw.advertise_addr_wan_ipv4),
+        ("wan_ipv6", "advertise_addr_wan_ipv6", &raw.advertise_addr_wan_ipv6),
+    ];
+    for (tag, key, text) in families {
+        let Some(text) = text.as_ref().filter(|text| !text.is_empty()) else { continue };
+        let ip = one_ip(key, text, host)?;
+        if ip.is_ipv4() != key.ends_with("ipv4") {
+            return Err(invalid(format!("{key} is of the wrong address family: {ip}")));
+        }
+        tagged.insert(tag.to_owned(), ip.to_string());
+    }
+    Ok(tagged)
+}
+
+/// No two listeners may have the same address.
+fn check_distinct_addresses(config: &Config) -> Result<(), ConfigError> {
+    let mut taken: BTreeMap<String, &str> = BTreeMap::new();
+    let mut take = |name: &'static str, address: String| match taken.insert(address.clone(), name) {
+        Some(before) => Err(invalid(format!("{name} address {address} already configured for {before}"))),
+        None => Ok(()),
+    };
+    for address in &config.dns_addrs {
+        take("DNS", address.to_string())?;
+    }
+    for address in &config.http_addrs {
+        take("HTTP", address.to_string())?;
+    }
+    take("RPC Advertise", SocketAddr::new(config.advertise, config.server_port).to_string())?;
+    take("Serf Advertise LAN", SocketAddr::new(config.advertise, config.serf_lan_port).to_string())?;
+    if let Some(port) = config.serf_wan_port {
+        take("Serf Advertise WAN", SocketAddr::new(config.advertise_wan, port).to_string())?;
+    }
+    Ok(())
+}
+
+fn dns_policy(raw: &Raw, node_name: &str, datacenter: &str) -> Result<Policy, ConfigError> {
+    let dns = &raw.dns_config;
+    let recursors: Result<Vec<SocketAddr>, ConfigError> = raw.recursors.iter().map(|text| recursor(text)).collect();
+    let zone = |name: &str| name.trim_matches('.').to_lowercase();
+    Ok(Policy {
+        node_name: node_name.to_owned(),
+        datacenter: datacenter.to_owned(),
+        domain: zone(&raw.domain),
+        alt_domain: zone(&raw.alt_domain),
+        node_ttl: duration::from_nanos(dns.node_ttl),
+        service_ttl: dns.service_ttl.iter().map(|(name, ttl)| (name.clone(), duration::from_nanos(*ttl))).collect(),
+        only_passing: dns.only_passing,
+        enable_truncate: dns.enable_truncate,
+        udp_answer_limit: not_negative("dns_config.udp_answer_limit", dns.udp_answer_limit)?,
+        a_record_limit: not_negative("dns_config.a_record_limit", dns.a_record_limit)?,
+        disable_compression: dns.disable_compression,
+        node_meta_txt: dns.enable_additional_node_meta_txt,
+        translate_wan_addrs: raw.translate_wan_addrs,
+        soa: Soa {
+            refresh: soa_timer("refresh", dns.soa.refresh)?,
+            retry: soa_timer("retry", dns.soa.retry)?,
+            expire: soa_timer("expire", dns.soa.expire)?,
+            min_ttl: soa_timer("min_ttl", dns.soa.min_ttl)?,
+        },
+        recursors: recursors?,
+        recursor_timeout: duration::from_nanos(dns.recursor_timeout),
+        recursor_random: false,
+    })
+}
+
+fn soa_timer(name: &str, value: i64) -> Result<u32, ConfigError> {
+    u32::try_from(value).map_err(|_| invalid(format!("dns_config.soa.{name} cannot be {value}: it has 32 bits")))
+}
+
+/// `1.1.1.1`, `1.1.1.1:53`, `::1` or `[::1]:53`.
+fn recursor(text: &str) -> Result<SocketAddr, ConfigError> {
+    if let Ok(address) = text.parse() {
+        return Ok(address);
+    }
+    let ip = address::ip(text).map_err(|_| invalid(format!("Invalid recursor address: {text}")))?;
+    Ok(SocketAddr::new(ip, DNS_PORT))
+}
+
+fn services(raw: &Raw) -> Result<Vec<ServiceDefinition>, ConfigError> {
+    let mut services = Vec::with_capacity(raw.services.len());
+    for object in &raw.services {
+        let service = definition::service_from_normalised(object.clone(), Strictness::File);
+        if service.weights.is_some_and(|weights| weights.passing < 1) {
+            let text =
+                format!("Invalid weight definition for service {}: Passing must be greater than 0", service.name);
+            return Err(invalid(text));
+        }
+        if service.weights.is_some_and(|weights| weights.warning < 0) {
+            let text = format!(
+                "Invalid weight definition for service {}: Warning must be greater or equal than 0",
+                service.name
+            );
+            return Err(invalid(text));
+        }
+        services.push(service);
+    }
+    Ok(services)
+}
+
+fn http_settings(raw: &Raw) -> Result<HttpSettings, ConfigError> {
+    let network = |text: &String| {
+        Cidr::parse(text).ok_or_else(|| invalid(format!("allow_write_http_from: invalid cidr: {text}")))
+    };
+    let networks: Result<Vec<Cidr>, ConfigError> = raw.http_config.allow_write_http_from.iter().map(network).collect();
+    Ok(HttpSettings {
+        response_headers: raw.http_config.response_headers.clone().into_iter().collect(),
+        block_endpoints: raw.http_config.block_endpoints.clone(),
+        allow_write_http_from: networks?,
+        max_conns_per_client: usize::try_from(raw.limits.http_max_conns_per_client).unwrap_or(0),
+        default_query_time: duration::from_nanos(raw.default_query_time),
+        max_query_time: duration::from_nanos(raw.max_query_time),
+        discovery_max_stale: duration::from_nanos(raw.discovery_max_stale),
+    })
+}
+
+fn telemetry(raw: &Raw, warnings: &mut Vec<Warning>) -> TelemetrySettings {
+    let telemetry = &raw.telemetry;
+    let mut prefix_filter = Vec::new();
+    for rule in &telemetry.prefix_filter {
+        match (rule.strip_prefix('+'), rule.strip_prefix('-')) {
+            (Some(prefix), _) => prefix_filter.push((true, prefix.to_owned())),
+            (_, Some(prefix)) => prefix_filter.push((false, prefix.to_owned())),
+            _ => warnings.push(Warning(format!("Filter rule must begin with either '+' or '-': \"{rule}\""))),
+        }
+    }
+    TelemetrySettings {
+        prefix: telemetry.metrics_prefix.clone(),
+        disable_hostname: telemetry.disable_hostname,
+        filter_default: telemetry.filter_default,
+        prefix_filter,
+        prometheus_retention: duration::from_nanos(telemetry.prometheus_retention_time),
+    }
+}
+
+fn log_options(raw: &Raw) -> Result<logging::Options, ConfigError> {
+    let level = logging::level_by_name(&raw.log_level).ok_or_else(|| {
+        invalid(format!("Invalid log level: {}. Valid log levels are: [TRACE DEBUG INFO WARN ERR]", raw.log_level))
+    })?;
+    let age = match raw.log_rotate_duration {
+        ..=0 => LOG_ROTATE_AGE,
+        some => duration::from_nanos(some),
+    };
+    let file = (!raw.log_file.is_empty()).then(|| logging::Rotation {
+        path: raw.log_file.clone(),
+        max_bytes: u64::try_from(raw.log_rotate_bytes).unwrap_or(0),
+        max_age: age,
+        max_files: raw.log_rotate_max_files,
+    });
+    Ok(logging::Options { level, json: raw.log_json, file })
+}
+
+fn unix_sockets(raw: &raw::UnixSockets) -> Result<SocketFile, ConfigError> {
+    let mode = match raw.mode.as_str() {
+        "" => None,
+        text => Some(
+            u32::from_str_radix(text, 8)
+                .ok()
+                .filter(|mode| *mode <= 0o7777)
+                .ok_or_else(|| invalid(format!("unix_sockets.mode: \"{text}\" is no octal file mode")))?,
+        ),
+    };
+    Ok(SocketFile { mode, user: identity::user(&raw.user)?, group: identity::group(&raw.group)? })
+}

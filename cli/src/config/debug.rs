@@ -1,0 +1,135 @@
+//! The configuration as `/v1/agent/self` shows it under `DebugConfig`: Consul's names, for people who look for a
+//! setting that has not the effect they expect. Secrets are not in it.
+
+use serde_json::{Value, json};
+
+use super::{Config, duration};
+
+impl Config {
+    /// Every setting in force, by Consul's name.
+    pub fn debug_config(&self, node_id: &str) -> Value {
+        let mut value = self.debug_agent(node_id);
+        for part in [self.debug_addresses(), self.debug_dns(), self.debug_http_and_log()] {
+            if let (Value::Object(all), Value::Object(part)) = (&mut value, part) {
+                all.extend(part);
+            }
+        }
+        value
+    }
+
+    fn debug_agent(&self, node_id: &str) -> Value {
+        json!({
+            "Bootstrap": self.bootstrap,
+            "BootstrapExpect": self.bootstrap_expect,
+            "DataDir": self.data_dir.as_ref().map(|path| path.display().to_string()).unwrap_or_default(),
+            "Datacenter": self.datacenter,
+            "DevMode": self.dev,
+            "EnableDebug": self.enable_debug,
+            "LeaveDrainTime": duration::format(self.leave_drain),
+            "LeaveOnTerm": self.leave_on_terminate,
+            "NodeID": node_id,
+            "NodeMeta": self.node_meta,
+            "NodeName": self.node_name,
+            "PidFile": self.pid_file.as_ref().map(|path| path.display().to_string()).unwrap_or_default(),
+            "PrimaryDatacenter": self.datacenter,
+            "RPCHoldTimeout": duration::format(self.rpc_hold),
+            "RaftMultiplier": self.raft_multiplier,
+            "RaftSnapshotThreshold": self.snapshot_threshold,
+            "RaftTrailingLogs": self.trailing_logs,
+            "ServerMode": self.server,
+            "SkipLeaveOnInt": self.skip_leave_on_interrupt,
+            "TaggedAddresses": self.tagged_addresses,
+            "TranslateWANAddrs": self.dns.translate_wan_addrs,
+            "Version": super::VERSION,
+        })
+    }
+
+    fn debug_addresses(&self) -> Value {
+        let port = |port: Option<u16>| port.map_or(-1, i64::from);
+        let dns = |protocol: &str| self.dns_addrs.iter().map(|address| format!("{protocol}://{address}")).collect();
+        let dns: [Vec<String>; 2] = [dns("tcp"), dns("udp")];
+        let http: Vec<String> = self
+            .http_addrs
+            .iter()
+            .map(|listen| match listen {
+                super::HttpListen::Tcp(address) => format!("tcp://{address}"),
+                super::HttpListen::Unix(path) => format!("unix://{}", path.display()),
+            })
+            .collect();
+        json!({
+            "AdvertiseAddrLAN": self.advertise,
+            "AdvertiseAddrWAN": self.advertise_wan,
+            "BindAddr": self.bind,
+            "ClientAddrs": self.client_addrs,
+            "DNSAddrs": dns.concat(),
+            "DNSPort": port(self.dns_port),
+            "GRPCAddrs": [],
+            "GRPCPort": -1,
+            "HTTPAddrs": http,
+            "HTTPPort": port(self.http_port),
+            "HTTPSAddrs": [],
+            "HTTPSPort": -1,
+            "SerfPortLAN": self.serf_lan_port,
+            "SerfPortWAN": port(self.serf_wan_port),
+            "ServerPort": self.server_port,
+        })
+    }
+
+    fn debug_dns(&self) -> Value {
+        let dns = &self.dns;
+        let service_ttl: serde_json::Map<String, Value> =
+            dns.service_ttl.iter().map(|(name, ttl)| (name.clone(), duration::format(*ttl).into())).collect();
+        json!({
+            "DNSARecordLimit": dns.a_record_limit,
+            "DNSAltDomain": dns.alt_domain,
+            "DNSDisableCompression": dns.disable_compression,
+            "DNSDomain": format!("{}.", dns.domain),
+            "DNSEnableTruncate": dns.enable_truncate,
+            "DNSNodeMetaTXT": dns.node_meta_txt,
+            "DNSNodeTTL": duration::format(dns.node_ttl),
+            "DNSOnlyPassing": dns.only_passing,
+            "DNSRecursorTimeout": duration::format(dns.recursor_timeout),
+            "DNSRecursors": dns.recursors,
+            "DNSSOA": {
+                "Expire": dns.soa.expire,
+                "Minttl": dns.soa.min_ttl,
+                "Refresh": dns.soa.refresh,
+                "Retry": dns.soa.retry,
+            },
+            "DNSServiceTTL": service_ttl,
+            "DNSUDPAnswerLimit": dns.udp_answer_limit,
+        })
+    }
+
+    fn debug_http_and_log(&self) -> Value {
+        let headers: serde_json::Map<String, Value> =
+            self.http.response_headers.iter().map(|(name, value)| (name.clone(), value.clone().into())).collect();
+        let networks: Vec<String> = self
+            .http
+            .allow_write_http_from
+            .iter()
+            .map(|network| format!("{}/{}", network.address, network.prefix))
+            .collect();
+        json!({
+            "AllowWriteHTTPFrom": networks,
+            "DefaultQueryTime": duration::format(self.http.default_query_time),
+            "DiscoveryMaxStale": duration::format(self.http.discovery_max_stale),
+            "HTTPBlockEndpoints": self.http.block_endpoints,
+            "HTTPMaxConnsPerClient": self.http.max_conns_per_client,
+            "HTTPResponseHeaders": headers,
+            "Logging": {
+                "LogFilePath": self.log.file.as_ref().map_or("", |file| file.path.as_str()),
+                "LogJSON": self.log.json,
+                "LogLevel": self.log.level.as_str(),
+            },
+            "MaxQueryTime": duration::format(self.http.max_query_time),
+            "Telemetry": {
+                "DisableHostname": self.telemetry.disable_hostname,
+                "FilterDefault": self.telemetry.filter_default,
+                "MetricsPrefix": self.telemetry.prefix,
+                "PrometheusRetentionTime": duration::format(self.telemetry.prometheus_retention),
+            },
+            "UnixSocketMode": self.unix_sockets.mode.map(|mode| format!("{mode:o}")).unwrap_or_default(),
+        })
+    }
+}
