@@ -1,7 +1,56 @@
 //! Consensus: the one log of commands that every server applies in the same order. The only place that names openraft.
+//!
+//! ```text
+//!   propose ──► openraft ──► log_store ──► writer ──► disk (redb), mark
+//!                  │  ▲           │ committed entries
+//!                  │  └ network   ▼
+//!                  │        state_machine ──► catalog (published once a batch) ──► the proposer is answered
+//!                  └──────► snapshot (state at one entry; the log before it goes)
+//! ```
+//!
+//! - `types`: what openraft is instantiated with. `codec`: the bytes on disk. `timing`: its configuration.
+//! - `directory`, `held_file`, `mark`, `disk`, `writer`, `log_store`: the log.
+//! - `state_machine`, `snapshot`, `compaction`: the catalog's side.
+//! - `network`: the way to other servers. `failure`: the reason to stop. `start`: putting it together.
+//!
+//! Knows the catalog's commands and its state; nothing of agents, DNS or HTTP. A cluster has one voter for now.
 
-use std::{net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
+mod codec;
+mod compaction;
+mod directory;
+mod disk;
+mod failure;
+mod held_file;
+mod log_store;
+mod mark;
+mod network;
+mod snapshot;
+mod start;
+mod state_machine;
+mod timing;
+mod types;
+mod writer;
 
+use std::{
+    net::SocketAddr,
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::Duration,
+};
+
+use openraft::{
+    ReadPolicy, ServerState,
+    async_runtime::watch::WatchReceiver as _,
+    errors::{ClientWriteError, Fatal, LinearizableReadError, RaftError},
+};
+use tokio::time::Instant;
+
+use self::{
+    failure::Failure,
+    log_store::LogStore,
+    state_machine::StateMachine,
+    types::{Proposal, TypeConfig, term_of},
+};
 use crate::catalog::{
     Catalog,
     command::{Command, Outcome},
@@ -60,6 +109,33 @@ pub enum StartError {
         /// The system's error.
         source: std::io::Error,
     },
+    /// Another process works in the directory.
+    #[error("{path} is in use by another process")]
+    InUse {
+        /// Which one.
+        path: PathBuf,
+    },
+    /// A file is not what it was when this program last wrote it, or is not this program's.
+    #[error("{path}: {reason}")]
+    Damaged {
+        /// Which one.
+        path: PathBuf,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// Consensus stopped while it was starting.
+    #[error("consensus has stopped: {0}")]
+    Stopped(String),
+}
+
+impl StartError {
+    fn io(path: &Path, source: std::io::Error) -> Self {
+        Self::Io { path: path.to_owned(), source }
+    }
+
+    fn damaged(path: &Path, reason: impl Into<String>) -> Self {
+        Self::Damaged { path: path.to_owned(), reason: reason.into() }
+    }
 }
 
 /// One voter or learner of the cluster.
@@ -104,52 +180,210 @@ pub struct Status {
     pub peers: Vec<Peer>,
 }
 
-/// A running member of the consensus.
+type Raft = openraft::Raft<TypeConfig, StateMachine>;
+type RaftMetrics = openraft::RaftMetrics<TypeConfig>;
+type Metrics = openraft::alias::WatchReceiverOf<TypeConfig, RaftMetrics>;
+
+/// The first and the longest pause before a call that found no leader is tried again.
+const FIRST_PAUSE: Duration = Duration::from_millis(1);
+const LONGEST_PAUSE: Duration = Duration::from_millis(50);
+
+/// A running member of the consensus. Clones share it.
 #[derive(Clone)]
 pub struct Consensus {
-    _private: Arc<()>,
+    raft: Raft,
+    log: LogStore,
+    failure: Failure,
 }
 
 impl Consensus {
     /// Opens the log, brings `catalog` to the state it held and joins in.
-    pub async fn start(_options: Options, _catalog: Arc<Catalog>) -> Result<Self, StartError> {
-        unimplemented!()
+    ///
+    /// A server that is the only voter leads, and its catalog shows everything that was ever acknowledged, when this
+    /// returns.
+    pub async fn start(options: Options, catalog: Arc<Catalog>) -> Result<Self, StartError> {
+        start::start(options, catalog).await
     }
 
     /// Commits and applies a command: when this returns `Ok` a quorum has it on disk and the catalog shows it.
     /// Waits up to `hold` for a leader.
-    pub async fn propose(&self, _command: Command, _hold: Duration) -> Result<Applied, ProposeError> {
-        unimplemented!()
+    pub async fn propose(&self, command: Command, hold: Duration) -> Result<Applied, ProposeError> {
+        let proposal = Proposal(Arc::new(command));
+        let mut patience = Patience::new(hold);
+        loop {
+            let error = match self.raft.client_write(proposal.clone()).await {
+                Ok(response) => {
+                    // Only entries that are none of the catalog's are answered without an outcome.
+                    let outcome = response.data.0.unwrap_or(Ok(()));
+                    return Ok(Applied { index: response.log_id.index, outcome });
+                }
+                Err(error) => error,
+            };
+            match error {
+                RaftError::APIError(ClientWriteError::ForwardToLeader(_)) => {}
+                // The entry may yet be committed by the next leader: trying again could apply the command twice.
+                RaftError::APIError(_) => return Err(ProposeError::NoLeader),
+                RaftError::Fatal(fatal) => return Err(self.stopped(&fatal)),
+            }
+            self.wait_for_leader(&mut patience).await?;
+        }
     }
 
     /// Waits until a read of the catalog is linearizable: it then shows every write acknowledged before the call.
-    pub async fn linearize(&self, _hold: Duration) -> Result<(), ProposeError> {
-        unimplemented!()
+    pub async fn linearize(&self, hold: Duration) -> Result<(), ProposeError> {
+        let mut patience = Patience::new(hold);
+        loop {
+            match self.raft.ensure_linearizable(ReadPolicy::ReadIndex).await {
+                Ok(_) => return Ok(()),
+                Err(RaftError::APIError(
+                    LinearizableReadError::ForwardToLeader(_) | LinearizableReadError::QuorumNotEnough(_),
+                )) => {}
+                Err(RaftError::Fatal(fatal)) => return Err(self.stopped(&fatal)),
+            }
+            self.wait_for_leader(&mut patience).await?;
+        }
     }
 
     /// Where consensus stands now.
     pub fn status(&self) -> Status {
-        unimplemented!()
+        let metrics = current(&mut self.raft.metrics());
+        let index = |id: Option<types::LogId>| id.map_or(0, |id| id.index);
+        let membership = metrics.membership_config.membership();
+        let voters: Vec<u64> = membership.voter_ids().collect();
+        let peer = |(id, server): (&u64, &types::Server)| Peer {
+            id: *id,
+            node_id: server.node_id.clone(),
+            node_name: server.name.clone(),
+            address: server.address.clone(),
+            leader: metrics.current_leader == Some(*id),
+            voter: voters.contains(id),
+        };
+        let peers: Vec<Peer> = membership.nodes().map(peer).collect();
+        Status {
+            leader: peers.iter().find(|peer| peer.leader).map(|peer| peer.address.clone()),
+            is_leader: metrics.state == ServerState::Leader,
+            role: role(metrics.state),
+            term: metrics.current_term,
+            last_log_index: metrics.last_log_index.unwrap_or(0),
+            last_log_term: self.log.tail().last().map_or(0, |last| term_of(&last)),
+            commit_index: index(metrics.local_committed),
+            applied_index: index(metrics.last_applied),
+            last_snapshot_index: index(metrics.snapshot),
+            peers,
+        }
     }
 
     /// Waits until this server begins (`true`) or ceases (`false`) to lead, starting from `was`.
-    pub async fn leadership_changed(&self, _was: bool) -> bool {
-        unimplemented!()
+    pub async fn leadership_changed(&self, was: bool) -> bool {
+        let mut metrics = self.raft.metrics();
+        loop {
+            let leads = current(&mut metrics).state == ServerState::Leader;
+            if leads != was {
+                return leads;
+            }
+            if metrics.changed().await.is_err() {
+                // Consensus is gone, and with it leadership; there is nothing more to come.
+                return match was {
+                    true => false,
+                    false => std::future::pending().await,
+                };
+            }
+        }
     }
 
     /// Resolves with the reason when consensus has failed for good (a disk that no longer takes writes, a command this
     /// version does not know): the process must end.
     pub async fn failed(&self) -> String {
-        unimplemented!()
+        self.failure.wait().await
     }
 
-    /// Takes a snapshot now and drops the log before it.
+    /// Takes a snapshot now. Of the log before it as much is kept as [`Options::trailing_logs`] says.
     pub async fn snapshot(&self) -> Result<(), ProposeError> {
-        unimplemented!()
+        match take_snapshot(&self.raft).await {
+            Some(()) => Ok(()),
+            None => Err(ProposeError::Stopped(self.failure.reason().unwrap_or_default())),
+        }
     }
 
     /// Stops: everything acknowledged is on disk when this returns.
     pub async fn shutdown(&self) {
-        unimplemented!()
+        if let Err(error) = self.raft.shutdown().await {
+            tracing::warn!(target: "agent.server.raft", "consensus did not stop in order: {error}");
+        }
+        if let Err(error) = self.log.close().await {
+            tracing::warn!(target: "agent.server.raft", "the log was not closed in order: {error}");
+        }
+    }
+
+    /// Waits until a leader may have been found, or the patience ends.
+    async fn wait_for_leader(&self, patience: &mut Patience) -> Result<(), ProposeError> {
+        let pause = patience.pause().ok_or(ProposeError::NoLeader)?;
+        let mut servers = self.raft.server_metrics();
+        servers.borrow_and_update();
+        tokio::select! {
+            () = tokio::time::sleep(pause) => {}
+            _ = servers.changed() => {}
+        }
+        Ok(())
+    }
+
+    fn stopped(&self, fatal: &Fatal<TypeConfig>) -> ProposeError {
+        ProposeError::Stopped(self.failure.reason().unwrap_or_else(|| fatal.to_string()))
     }
 }
+
+/// How long a call still waits for a leader.
+struct Patience {
+    until: Instant,
+    pause: Duration,
+}
+
+impl Patience {
+    fn new(hold: Duration) -> Self {
+        Self { until: Instant::now() + hold, pause: FIRST_PAUSE }
+    }
+
+    /// The next pause, each twice the last; `None` when the time is over.
+    fn pause(&mut self) -> Option<Duration> {
+        let left = self.until.checked_duration_since(Instant::now()).filter(|left| !left.is_zero())?;
+        let pause = self.pause.min(left);
+        self.pause = (self.pause * 2).min(LONGEST_PAUSE);
+        Some(pause)
+    }
+}
+
+fn role(state: ServerState) -> &'static str {
+    match state {
+        ServerState::Leader => "Leader",
+        ServerState::Follower => "Follower",
+        ServerState::Candidate => "Candidate",
+        ServerState::Learner => "Learner",
+        ServerState::Shutdown => "Shutdown",
+    }
+}
+
+/// A copy of the newest metrics: the guard the channel gives locks out who writes them.
+fn current(metrics: &mut Metrics) -> RaftMetrics {
+    metrics.borrow_and_update().clone()
+}
+
+/// Takes a snapshot of everything applied so far and waits for it; `None` when consensus has stopped.
+async fn take_snapshot(raft: &Raft) -> Option<()> {
+    let mut metrics = raft.metrics();
+    let wanted = current(&mut metrics).last_applied;
+    loop {
+        let now = current(&mut metrics);
+        if now.running_state.is_err() {
+            return None;
+        }
+        if now.snapshot >= wanted {
+            return Some(());
+        }
+        // Asked again after each change: one under way when first asked may have begun too early.
+        raft.trigger().snapshot().await.ok()?;
+        metrics.changed().await.ok()?;
+    }
+}
+
+#[cfg(test)]
+mod tests;

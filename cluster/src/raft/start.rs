@@ -1,0 +1,172 @@
+//! Putting consensus together: open what is on disk, begin from it, form a cluster of one where that is asked for.
+
+use std::{collections::BTreeMap, path::Path, sync::Arc};
+
+use openraft::{
+    ChangeMembers, RaftLogReader,
+    async_runtime::watch::WatchReceiver as _,
+    errors::{ClientWriteError, Fatal, RaftError},
+};
+
+use super::{
+    Consensus, Metrics, Options, Raft, StartError, compaction, current,
+    directory::{Contents, Directory},
+    disk::{Disk, Recovered},
+    failure::Failure,
+    log_store::LogStore,
+    network::Network,
+    snapshot::Snapshots,
+    state_machine::StateMachine,
+    timing,
+    types::{LogId, Server, SnapshotMeta, TypeConfig},
+};
+use crate::catalog::{Catalog, State};
+
+pub(super) async fn start(options: Options, catalog: Arc<Catalog>) -> Result<Consensus, StartError> {
+    let failure = Failure::new();
+    let opened = match options.directory.clone() {
+        None => Opened::in_memory(),
+        Some(path) => {
+            let failure = failure.clone();
+            let opened = tokio::task::spawn_blocking(move || Opened::in_directory(&path, failure)).await;
+            opened.map_err(|error| StartError::Stopped(error.to_string()))??
+        }
+    };
+    let Opened { raft_id, log, snapshots, restored } = opened;
+
+    let config = timing::config(&options).validate().map_err(|error| StartError::Stopped(error.to_string()))?;
+    let last = log.tail().last();
+    let machine = StateMachine::new(catalog, snapshots, restored);
+    let raft = Raft::new(raft_id, Arc::new(config), Network, log.clone(), machine).await;
+    let raft = raft.map_err(|fatal| stopped(&fatal))?;
+    let me = Server { node_id: options.node_id, name: options.node_name, address: options.address.to_string() };
+    tokio::spawn(watch_for_the_end(raft.metrics(), failure.clone()));
+    tokio::spawn(compaction::run(raft.clone(), log.tail().clone()));
+
+    if options.bootstrap && last.is_none() && log.clone().read_vote().await.is_ok_and(|vote| vote.is_none()) {
+        let members = BTreeMap::from([(raft_id, me.clone())]);
+        raft.initialize(members).await.map_err(|error| StartError::Stopped(error.to_string()))?;
+    }
+    if is_only_voter(&raft, raft_id).await? {
+        lead(&raft, log.tail().last()).await?;
+        tell_address(&raft, raft_id, me).await?;
+    }
+    Ok(Consensus { raft, log, failure })
+}
+
+/// What consensus begins from.
+struct Opened {
+    raft_id: u64,
+    log: LogStore,
+    snapshots: Snapshots,
+    restored: Option<(SnapshotMeta, State)>,
+}
+
+impl Opened {
+    fn in_memory() -> Self {
+        Self {
+            raft_id: new_raft_id(),
+            log: LogStore::in_memory(compaction::MEMORY_BYTES),
+            snapshots: Snapshots::in_memory(),
+            restored: None,
+        }
+    }
+
+    fn in_directory(path: &Path, failure: Failure) -> Result<Self, StartError> {
+        let (directory, contents) = Directory::open(path)?;
+        let snapshots_path = directory.snapshots();
+        let log_path = directory.log();
+        let mut restored = None;
+        let (disk, recovered) = match contents {
+            Contents::Nothing => (Disk::create(directory, new_raft_id())?, Recovered::default()),
+            Contents::Log => Disk::open(directory, |recovered| {
+                restored = Snapshots::newest_in(&snapshots_path)?;
+                fits(recovered, restored.as_ref().map(|(meta, _)| meta))
+                    .map_err(|reason| StartError::damaged(&log_path, reason))
+            })?,
+        };
+        let raft_id = disk.raft_id();
+        let snapshots = Snapshots::in_directory(snapshots_path)?;
+        let log = LogStore::on_disk(disk, recovered, failure, compaction::DISK_BYTES)
+            .map_err(|error| StartError::io(&log_path, error))?;
+        Ok(Self { raft_id, log, snapshots, restored })
+    }
+}
+
+/// Whether the snapshot holds what was dropped from the log.
+fn fits(recovered: &Recovered, snapshot: Option<&SnapshotMeta>) -> Result<(), String> {
+    let covered = snapshot.and_then(|meta| meta.last_log_id);
+    match recovered.purged {
+        Some(purged) if covered < Some(purged) => {
+            let found = covered.map_or("there is none".to_owned(), |covered| format!("the newest ends at {}", covered.index));
+            Err(format!("begins behind entry {}, so a snapshot of what was before is needed, but {found}", purged.index))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// Never 0, and within what every signed 64-bit integer holds.
+fn new_raft_id() -> u64 {
+    loop {
+        let id = rand::random::<u64>() >> 1;
+        if id != 0 {
+            return id;
+        }
+    }
+}
+
+async fn is_only_voter(raft: &Raft, raft_id: u64) -> Result<bool, StartError> {
+    let voters = raft.with_raft_state(|state| state.membership_state.effective().voter_ids().collect::<Vec<_>>()).await;
+    Ok(voters.map_err(|fatal| stopped(&fatal))? == [raft_id])
+}
+
+/// Becomes the leader at once (nobody else could) and waits until everything in the log is applied.
+async fn lead(raft: &Raft, last: Option<LogId>) -> Result<(), StartError> {
+    raft.trigger().elect(false).await.map_err(|fatal| stopped(&fatal))?;
+    let mut metrics = raft.metrics();
+    loop {
+        let now = current(&mut metrics);
+        now.running_state.map_err(|fatal| stopped(&fatal))?;
+        if now.current_leader == Some(now.id) && now.last_applied >= last {
+            return Ok(());
+        }
+        metrics.changed().await.map_err(|_| StartError::Stopped("it ended while starting".to_owned()))?;
+    }
+}
+
+/// Brings this server's name and address in the configuration up to date, after a start with others.
+async fn tell_address(raft: &Raft, raft_id: u64, me: Server) -> Result<(), StartError> {
+    let known = current(&mut raft.metrics()).membership_config.membership().get_node(&raft_id).cloned();
+    if known.as_ref() == Some(&me) {
+        return Ok(());
+    }
+    loop {
+        let change = ChangeMembers::SetNodes(BTreeMap::from([(raft_id, me.clone())]));
+        match raft.change_membership(change, true).await {
+            Ok(_) => return Ok(()),
+            // The lease of a leader of a moment is not there yet.
+            Err(RaftError::APIError(ClientWriteError::ForwardToLeader(_))) => {
+                tokio::time::sleep(super::FIRST_PAUSE).await;
+            }
+            Err(error) => return Err(StartError::Stopped(error.to_string())),
+        }
+    }
+}
+
+/// Notes why openraft ended, unless it was told to.
+async fn watch_for_the_end(mut metrics: Metrics, failure: Failure) {
+    loop {
+        match current(&mut metrics).running_state {
+            Ok(()) => {}
+            Err(Fatal::Stopped) => return,
+            Err(fatal) => return failure.note(&fatal.to_string()),
+        }
+        if metrics.changed().await.is_err() {
+            return failure.note("it ended unexpectedly");
+        }
+    }
+}
+
+fn stopped(fatal: &Fatal<TypeConfig>) -> StartError {
+    StartError::Stopped(fatal.to_string())
+}
