@@ -21,8 +21,8 @@ use std::{
 
 use parking_lot::RwLock;
 use redb::{
-    Builder, Database, DatabaseError, ReadOnlyTable, ReadTransaction, ReadableDatabase, ReadableTable, StorageError, Table,
-    TableDefinition, TableError,
+    Builder, Database, DatabaseError, ReadOnlyTable, ReadTransaction, ReadableDatabase, ReadableTable, StorageError,
+    Table, TableDefinition, TableError,
 };
 
 use super::{
@@ -156,8 +156,8 @@ impl Disk {
             })?;
             Ok((database, identity, position, recovered))
         }));
-        let (database, identity, position, recovered) =
-            looked_through.unwrap_or_else(|_| Err(StartError::damaged(&path, "is damaged: its pages make no sense")))?;
+        let (database, identity, position, recovered) = looked_through
+            .unwrap_or_else(|_| Err(StartError::damaged(&path, "is damaged: its pages make no sense")))?;
         if identity.raft_id != marked.raft_id {
             return Err(StartError::damaged(&path, "and log.mark are of different servers"));
         }
@@ -254,7 +254,7 @@ impl Disk {
         for change in &batch.changes {
             self.last_index = match *change {
                 Change::Put(index, _) => Some(index),
-                Change::CutFrom(index) => index.checked_sub(1),
+                Change::CutFrom(index) => self.last_index.filter(|last| *last < index).or(index.checked_sub(1)),
             };
         }
         self.last_index = self.last_index.max(self.purged.map(|purged| purged.index));
@@ -402,7 +402,8 @@ fn look_through_entries(
         if index != expected {
             return Err(Unreadable::Damaged(format!("entry {expected} is missing: the next one is {index}")));
         }
-        let entry = codec::decode_entry(index, record).map_err(|error| Unreadable::Damaged(format!("entry {index}: {error}")))?;
+        let entry = codec::decode_entry(index, record)
+            .map_err(|error| Unreadable::Damaged(format!("entry {index}: {error}")))?;
         if last.is_some_and(|last| entry.log_id <= last) {
             return Err(Unreadable::Damaged(format!("entry {index} is of an earlier term than the one before")));
         }

@@ -147,7 +147,8 @@ impl Held {
                 self.read_file(file, block * BLOCK, &mut bytes)?;
                 self.blocks.insert(block, bytes);
             }
-            if let Some(place) = self.blocks.get_mut(&block).and_then(|bytes| bytes.get_mut(within..within + now.len())) {
+            if let Some(place) = self.blocks.get_mut(&block).and_then(|bytes| bytes.get_mut(within..within + now.len()))
+            {
                 place.copy_from_slice(now);
             }
             at += now.len() as u64;
@@ -163,7 +164,8 @@ impl Held {
         self.len = len;
         self.blocks.retain(|block, _| block * BLOCK < len);
         // What was cut off of the last block must not come back when the file grows again.
-        if let Some(cut) = self.blocks.get_mut(&(len / BLOCK)).and_then(|bytes| bytes.get_mut((len % BLOCK) as usize..)) {
+        if let Some(cut) = self.blocks.get_mut(&(len / BLOCK)).and_then(|bytes| bytes.get_mut((len % BLOCK) as usize..))
+        {
             cut.fill(0);
         }
         self.journal.push(Step::Length(len));

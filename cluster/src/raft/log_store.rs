@@ -107,7 +107,10 @@ impl LogStore {
 
 impl RaftLogReader<TypeConfig> for LogStore {
     /// Blocks for a read of the page cache where entries are no longer in memory: at start, and for a server that lags.
-    async fn try_get_log_entries<R: RangeBounds<u64> + Clone + Debug + Send>(&mut self, range: R) -> io::Result<Vec<Entry>> {
+    async fn try_get_log_entries<R: RangeBounds<u64> + Clone + Debug + Send>(
+        &mut self,
+        range: R,
+    ) -> io::Result<Vec<Entry>> {
         let records = self.records(half_open(&range))?;
         let entries = records.iter().map(|(index, record)| codec::decode_entry(*index, record));
         entries.collect::<Result<Vec<_>, _>>().map_err(io::Error::from)
@@ -219,7 +222,18 @@ impl Tail {
     fn new(recovered: Recovered, has_disk: bool, size_limit: u64) -> Self {
         let Recovered { vote, committed, purged, last, sizes } = recovered;
         let durable = last.map_or(0, |last| last.index + 1);
-        let ends = Ends { purged, last, vote, committed, sizes, recent: VecDeque::new(), bytes: 0, durable, has_disk, since: 0 };
+        let ends = Ends {
+            purged,
+            last,
+            vote,
+            committed,
+            sizes,
+            recent: VecDeque::new(),
+            bytes: 0,
+            durable,
+            has_disk,
+            since: 0,
+        };
         Self { ends: Mutex::new(ends), oversized: Notify::new(), size_limit }
     }
 
@@ -347,7 +361,10 @@ impl Ends {
 
     /// Removes the entries from `from` on; `last` is the one before.
     fn cut_from(&mut self, from: u64, last: Option<LogId>) {
-        let count = self.end().saturating_sub(from).min(self.sizes.len() as u64) as usize;
+        if from >= self.end() {
+            return;
+        }
+        let count = (self.end() - from).min(self.sizes.len() as u64) as usize;
         self.sizes.truncate(self.sizes.len() - count);
         for record in self.recent.drain(self.recent.len().saturating_sub(count)..) {
             self.bytes -= record.len();

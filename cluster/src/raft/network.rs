@@ -38,7 +38,10 @@ pub(super) struct Peer {
 
 impl Peer {
     fn unreachable(&self) -> Unreachable<TypeConfig> {
-        let text = format!("no connection to server {} at {}: servers do not talk to each other yet", self.target, self.address);
+        let text = format!(
+            "no connection to server {} at {}: servers do not talk to each other yet",
+            self.target, self.address
+        );
         Unreachable::new(&io::Error::new(io::ErrorKind::Unsupported, text))
     }
 }

@@ -104,9 +104,7 @@ impl Snapshots {
     /// The newest snapshot, if there is one.
     pub(super) fn newest(&self) -> io::Result<Option<(SnapshotMeta, SnapshotData)>> {
         match self {
-            Self::Memory(newest) => {
-                Ok(newest.lock().clone().map(|(meta, state)| (meta, SnapshotData::State(state))))
-            }
+            Self::Memory(newest) => Ok(newest.lock().clone().map(|(meta, state)| (meta, SnapshotData::State(state)))),
             Self::Files(directory) => {
                 let Some(path) = files(directory)?.pop() else {
                     return Ok(None);
@@ -144,7 +142,9 @@ impl ReadError {
     fn of(self, path: &Path) -> io::Error {
         match self {
             Self::Io(error) => io::Error::new(error.kind(), format!("{}: {error}", path.display())),
-            Self::Damaged(reason) => io::Error::new(io::ErrorKind::InvalidData, format!("{}: {reason}", path.display())),
+            Self::Damaged(reason) => {
+                io::Error::new(io::ErrorKind::InvalidData, format!("{}: {reason}", path.display()))
+            }
         }
     }
 }

@@ -98,8 +98,12 @@ fn fits(recovered: &Recovered, snapshot: Option<&SnapshotMeta>) -> Result<(), St
     let covered = snapshot.and_then(|meta| meta.last_log_id);
     match recovered.purged {
         Some(purged) if covered < Some(purged) => {
-            let found = covered.map_or("there is none".to_owned(), |covered| format!("the newest ends at {}", covered.index));
-            Err(format!("begins behind entry {}, so a snapshot of what was before is needed, but {found}", purged.index))
+            let found =
+                covered.map_or("there is none".to_owned(), |covered| format!("the newest ends at {}", covered.index));
+            Err(format!(
+                "begins behind entry {}, so a snapshot of what was before is needed, but {found}",
+                purged.index
+            ))
         }
         _ => Ok(()),
     }

@@ -5,7 +5,8 @@ use super::*;
 #[tokio::test(flavor = "multi_thread")]
 async fn a_write_is_in_the_catalog_when_it_is_acknowledged() {
     for directory in [None, Some(tempfile::tempdir().unwrap())] {
-        let server = Server::start(Options::for_tests(directory.as_ref().map(|directory| directory.path()))).await.unwrap();
+        let server =
+            Server::start(Options::for_tests(directory.as_ref().map(|directory| directory.path()))).await.unwrap();
         let first = server.register(1).await;
         assert_eq!(server.registered(), [1]);
         let second = server.register(2).await;
@@ -54,7 +55,8 @@ async fn the_configuration_follows_the_address() {
 #[tokio::test(flavor = "multi_thread")]
 async fn compaction_keeps_the_state_and_what_it_was_told_of_the_log() {
     let directory = tempfile::tempdir().unwrap();
-    let options = || Options { snapshot_threshold: 50, trailing_logs: 20, ..Options::for_tests(Some(directory.path())) };
+    let options =
+        || Options { snapshot_threshold: 50, trailing_logs: 20, ..Options::for_tests(Some(directory.path())) };
     let server = Server::start(options()).await.unwrap();
     server.register_all(0..500).await;
     server.consensus.snapshot().await.unwrap();
