@@ -1,0 +1,122 @@
+//! Registering on this agent: services and checks come and go by `PUT`.
+//!
+//! A body becomes the same definition a configuration file would; the store of local registrations validates it, keeps
+//! it, and brings it into the catalog before the answer is given.
+
+use serde_json::{Map, Value};
+use usher_cluster::{
+    access::Permission,
+    catalog::model::Status,
+    local::{LocalError, Source, definition::CheckSpec},
+};
+
+use crate::{
+    definition::{self, Strictness},
+    http::{
+        body,
+        context::Cx,
+        reply::{Failure, Reply},
+    },
+};
+
+/// `PUT /v1/agent/service/register`; `?replace-existing-checks` removes the checks it no longer has.
+pub(in crate::http) async fn register_service(cx: Cx) -> Result<Reply, Failure> {
+    let value = object(body::value(&cx.body).map_err(Failure::decode)?);
+    let mut definition = definition::service_from_json(&value, Strictness::Api).map_err(Failure::decode)?;
+    if definition.name.is_empty() {
+        return Err(Failure::bad("Missing service name"));
+    }
+    let replace = cx
+        .params
+        .switch("replace-existing-checks")
+        .ok_or_else(|| Failure::bad("Invalid value for \"replace-existing-checks\""))?;
+    cx.authorize(&Permission::ServiceWrite(&definition.name))?;
+    if definition.token.is_empty() {
+        definition.token.clone_from(&cx.token);
+    }
+    if !definition.checks.iter().all(has_known_status) {
+        return Err(Failure::bad("Status for checks must 'passing', 'warning', 'critical'"));
+    }
+    definition.checks.iter().try_for_each(|check| refuse_script(check, &cx))?;
+    cx.api.agent.local().register_service(definition, Source::Api, replace).await?;
+    Ok(Reply::empty())
+}
+
+/// `PUT /v1/agent/service/deregister/:id`; an unknown id is no error.
+pub(in crate::http) async fn deregister_service(cx: Cx) -> Result<Reply, Failure> {
+    if cx.tail.is_empty() {
+        return Err(Failure::internal("ServiceID missing"));
+    }
+    let local = cx.api.agent.local();
+    if let Some(service) = local.state().services.get(&cx.tail) {
+        cx.authorize(&Permission::ServiceWrite(&service.name))?;
+    }
+    local.deregister_service(&cx.tail).await?;
+    Ok(Reply::empty())
+}
+
+/// `PUT /v1/agent/check/register`.
+pub(in crate::http) async fn register_check(cx: Cx) -> Result<Reply, Failure> {
+    let value = object(body::value(&cx.body).map_err(Failure::decode)?);
+    let mut check = definition::check_from_json(&value, Strictness::Api).map_err(Failure::decode)?;
+    if check.name.is_empty() {
+        return Err(Failure::bad("Missing check name"));
+    }
+    authorize_check(&cx, &check.service_id)?;
+    if check.token.is_empty() {
+        check.token.clone_from(&cx.token);
+    }
+    if !has_known_status(&check) {
+        return Err(Failure::bad("Bad check status"));
+    }
+    refuse_script(&check, &cx)?;
+    cx.api.agent.local().register_check(check, Source::Api).await?;
+    Ok(Reply::empty())
+}
+
+/// `PUT /v1/agent/check/deregister/:id`; an unknown id is no error.
+pub(in crate::http) async fn deregister_check(cx: Cx) -> Result<Reply, Failure> {
+    if cx.tail.is_empty() {
+        return Err(Failure::internal("CheckID missing"));
+    }
+    let local = cx.api.agent.local();
+    if let Some(check) = local.state().checks.get(&cx.tail) {
+        authorize_check(&cx, &check.service_id)?;
+    }
+    local.deregister_check(&cx.tail).await?;
+    Ok(Reply::empty())
+}
+
+/// A check belongs to its service, or to the node.
+fn authorize_check(cx: &Cx, service_id: &str) -> Result<(), Failure> {
+    if service_id.is_empty() {
+        return cx.authorize(&Permission::NodeWrite(&cx.api.agent.options().node_name));
+    }
+    let state = cx.api.agent.local().state();
+    let Some(service) = state.services.get(service_id) else {
+        return Err(LocalError::UnknownService(service_id.to_owned()).into());
+    };
+    cx.authorize(&Permission::ServiceWrite(&service.name))
+}
+
+/// Scripts may be registered over HTTP only where the configuration says so. One that could not run for want of an
+/// interval is left to be refused for that.
+fn refuse_script(check: &CheckSpec, cx: &Cx) -> Result<(), Failure> {
+    let is_script = !check.args.is_empty() && check.interval.is_some_and(|interval| !interval.is_zero());
+    if is_script && !cx.options.enable_remote_script_checks {
+        return Err(Failure::internal(
+            "Scripts are disabled on this agent from remote calls; to enable, configure 'enable_script_checks' to true",
+        ));
+    }
+    Ok(())
+}
+
+/// On an agent, unlike in the catalog, a check is in one of three states.
+fn has_known_status(check: &CheckSpec) -> bool {
+    !matches!(check.status, Some(Status::Other(_)))
+}
+
+/// `null` says as much as an object without fields.
+fn object(value: Value) -> Value {
+    if value.is_null() { Value::Object(Map::new()) } else { value }
+}

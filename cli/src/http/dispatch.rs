@@ -1,0 +1,221 @@
+//! From a request to its response: the steps every request takes, in one place.
+//!
+//! ```text
+//!   path ─► blocked? ─► route ─► method ─► write allowed from there? ─► parameters, token ─► permission ─► body ─► handler
+//! ```
+//!
+//! A handler that panics costs its own request a 500 and nothing else.
+
+use std::{panic::AssertUnwindSafe, sync::Arc, time::Instant};
+
+use bytes::Bytes;
+use futures_util::FutureExt;
+use http::{
+    HeaderMap, Method, Request, Response, StatusCode,
+    header::{AUTHORIZATION, CACHE_CONTROL},
+    request::Parts,
+};
+use http_body_util::{BodyExt, LengthLimitError, Limited};
+use hyper::body::Incoming;
+use tokio_util::sync::CancellationToken;
+use usher_cluster::access::Permission;
+
+use super::{
+    Api, Options,
+    context::Cx,
+    encode::{self, Form, ResponseBody},
+    limits::{BODY_TIMEOUT, MAX_BODY},
+    params::{self, Params},
+    reply::{Failure, Peer, Reply},
+    routes::{self, Found, Needs, Route},
+};
+
+/// Answers one request.
+pub(super) async fn answer(
+    api: Arc<Api>,
+    peer: Peer,
+    shutdown: CancellationToken,
+    request: Request<Incoming>,
+) -> Response<ResponseBody> {
+    let options = api.options.load_full();
+    let (head, body) = request.into_parts();
+    let query = head.uri.query().unwrap_or_default();
+    let form = Form { pretty: options.pretty || wants_pretty(query), gzip: encode::accepts_gzip(&head.headers) };
+    let handled = AssertUnwindSafe(process(&api, &options, peer, &shutdown, head, body)).catch_unwind().await;
+    let outcome = handled.unwrap_or_else(|_| {
+        tracing::error!(target: "usher::http", "a request handler panicked");
+        Err(Failure::internal("internal error: the request could not be handled"))
+    });
+    if let Err(failure) = &outcome
+        && failure.status.is_server_error()
+    {
+        tracing::warn!(target: "usher::http", status = failure.status.as_u16(), error = %failure.text, "request failed");
+    }
+    encode::response(outcome, form, &options, shutdown).await
+}
+
+/// Whether `?pretty` is given, before the parameters are known to be well formed.
+fn wants_pretty(query: &str) -> bool {
+    query.split('&').any(|pair| pair.split('=').next() == Some("pretty"))
+}
+
+async fn process(
+    api: &Arc<Api>,
+    options: &Arc<Options>,
+    peer: Peer,
+    shutdown: &CancellationToken,
+    head: Parts,
+    body: Incoming,
+) -> Result<Reply, Failure> {
+    let path = params::decode_path(head.uri.path()).ok_or_else(|| Failure::bad("400 Bad Request"))?;
+    if options.block_endpoints.iter().any(|prefix| path.starts_with(prefix.as_str())) {
+        return Err(Failure::new(StatusCode::FORBIDDEN, "Endpoint is blocked by agent configuration"));
+    }
+    let (route, tail) = match routes::find(&path) {
+        Found::Route(route, tail) => (route, tail.to_owned()),
+        Found::Elsewhere(path) => return Ok(elsewhere(&path, &head)),
+        Found::Nothing => return Err(Failure::not_found()),
+    };
+    if head.method == Method::OPTIONS {
+        return Ok(encode::allowed(&allow(route)));
+    }
+    if head.method != route.method {
+        return Err(method_not_allowed(&head.method, route));
+    }
+    if route.method != "GET" && !may_write(options, peer) {
+        return Err(Failure::new(StatusCode::FORBIDDEN, "Access is restricted"));
+    }
+    let params = Params::parse(head.uri.query().unwrap_or_default()).map_err(Failure::bad_request)?;
+    if !params.value("filter").is_empty() {
+        return Err(Failure::bad_request("filter expressions are not supported yet"));
+    }
+    let cx = Cx {
+        api: Arc::clone(api),
+        options: Arc::clone(options),
+        token: token(&params, &head.headers),
+        cache_control: header(&head.headers, CACHE_CONTROL.as_str()).to_owned(),
+        params,
+        tail,
+        body: if route.method == "GET" { Bytes::new() } else { collect(body).await? },
+        shutdown: shutdown.clone(),
+    };
+    permit(&cx, route.needs)?;
+    let started = Instant::now();
+    let outcome = (route.handler)(cx).await;
+    api.metrics.request(route.method, route.pattern, started.elapsed());
+    outcome
+}
+
+/// The answer to a path spelled in another way; the parameters go along.
+fn elsewhere(path: &str, head: &Parts) -> Reply {
+    let mut location = params::encode_path(path);
+    if let Some(query) = head.uri.query() {
+        location.push('?');
+        location.push_str(query);
+    }
+    encode::redirect(&location, head.method == Method::GET || head.method == Method::HEAD)
+}
+
+/// The value of `Allow`.
+fn allow(route: &Route) -> String {
+    format!("OPTIONS,{}", route.method)
+}
+
+fn method_not_allowed(method: &Method, route: &Route) -> Failure {
+    let text = format!("method {method} not allowed");
+    Failure { allow: Some(allow(route)), ..Failure::new(StatusCode::METHOD_NOT_ALLOWED, text) }
+}
+
+/// Whether changes are taken from there (`http_config.allow_write_http_from`). Who comes by a unix socket has no
+/// address, so where addresses are listed it is not among them.
+fn may_write(options: &Options, peer: Peer) -> bool {
+    let networks = &options.allow_write_http_from;
+    networks.is_empty()
+        || match peer {
+            Peer::Tcp(address) => networks.iter().any(|network| network.contains(address.ip())),
+            Peer::Unix => false,
+        }
+}
+
+/// The secret a request carries: `?token=`, `X-Consul-Token`, or a bearer token.
+fn token(params: &Params, headers: &HeaderMap) -> String {
+    let bearer = || {
+        let (scheme, token) = header(headers, AUTHORIZATION.as_str()).trim().split_once(' ')?;
+        scheme.eq_ignore_ascii_case("bearer").then(|| token.trim())
+    };
+    let candidates = [params.value("token"), header(headers, "x-consul-token"), bearer().unwrap_or_default()];
+    candidates.into_iter().find(|token| !token.is_empty()).unwrap_or_default().to_owned()
+}
+
+fn header<'a>(headers: &'a HeaderMap, name: &str) -> &'a str {
+    headers.get(name).and_then(|value| value.to_str().ok()).unwrap_or_default()
+}
+
+/// What the route as a whole needs.
+fn permit(cx: &Cx, needs: Needs) -> Result<(), Failure> {
+    match needs {
+        Needs::AgentRead => cx.authorize(&Permission::AgentRead),
+        Needs::AgentWrite => cx.authorize(&Permission::AgentWrite),
+        Needs::OperatorRead => cx.authorize(&Permission::OperatorRead),
+        Needs::Nothing | Needs::Filtered | Needs::Stated => Ok(()),
+    }
+}
+
+/// The whole body, within its limits of size and time.
+async fn collect(body: Incoming) -> Result<Bytes, Failure> {
+    let limited = Limited::new(body, MAX_BODY).collect();
+    let collected = tokio::time::timeout(BODY_TIMEOUT, limited)
+        .await
+        .map_err(|_| Failure::new(StatusCode::REQUEST_TIMEOUT, "the request body took too long to arrive"))?;
+    match collected {
+        Ok(collected) => Ok(collected.to_bytes()),
+        Err(error) if error.is::<LengthLimitError>() => Err(Failure::new(
+            StatusCode::PAYLOAD_TOO_LARGE,
+            format!("Request body too large, max size: {MAX_BODY} bytes"),
+        )),
+        Err(error) => Err(Failure::decode(error)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use http::{HeaderMap, HeaderValue};
+
+    use super::{may_write, token, wants_pretty};
+    use crate::http::{Options, params::Params, reply::Peer};
+
+    #[test]
+    fn tokens() {
+        let told = |query: &str, headers: &[(&'static str, &'static str)]| {
+            let headers: HeaderMap =
+                headers.iter().map(|(name, value)| (name.parse().unwrap(), HeaderValue::from_static(value))).collect();
+            token(&Params::parse(query).unwrap(), &headers)
+        };
+        assert_eq!(told("", &[]), "");
+        assert_eq!(told("", &[("x-consul-token", "a")]), "a");
+        assert_eq!(told("token=q", &[("x-consul-token", "a")]), "q");
+        assert_eq!(told("", &[("authorization", "Bearer b")]), "b");
+        assert_eq!(told("", &[("authorization", "bearer  b ")]), "b");
+        assert_eq!(told("", &[("authorization", "Basic b")]), "");
+    }
+
+    #[test]
+    fn changes_from_listed_networks_alone() {
+        let open = Options::default();
+        let listed = Options { allow_write_http_from: vec!["10.0.0.0/8".parse().unwrap()], ..Options::default() };
+        let tcp = |text: &str| Peer::Tcp(text.parse().unwrap());
+        assert!(may_write(&open, tcp("1.2.3.4:5")));
+        assert!(may_write(&open, Peer::Unix));
+        assert!(may_write(&listed, tcp("10.2.3.4:5")));
+        assert!(!may_write(&listed, tcp("1.2.3.4:5")));
+        assert!(!may_write(&listed, Peer::Unix));
+    }
+
+    #[test]
+    fn pretty_by_presence() {
+        assert!(wants_pretty("pretty"));
+        assert!(wants_pretty("stale&pretty=false"));
+        assert!(!wants_pretty("prettyx&a=pretty"));
+        assert!(!wants_pretty(""));
+    }
+}

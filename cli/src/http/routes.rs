@@ -1,0 +1,198 @@
+//! Which paths there are: for each its methods, what a caller needs, and its handler.
+//!
+//! Pure. A pattern that ends in a slash stands for everything below it, the longest one that fits wins, and paths are
+//! cleaned first (`//` and `..` are redirected away), as Go's server does and Consul's clients know.
+
+use std::pin::Pin;
+
+use super::{
+    agent, catalog, catalog_write,
+    context::Cx,
+    health,
+    reply::{Failure, Reply},
+    status,
+};
+
+/// What a handler's call becomes.
+pub(super) type Answering = Pin<Box<dyn Future<Output = Result<Reply, Failure>> + Send>>;
+
+/// What a caller must be allowed before the handler runs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Needs {
+    /// Nothing: who leads is no secret.
+    Nothing,
+    /// Reading this agent.
+    AgentRead,
+    /// Telling this agent what to do.
+    AgentWrite,
+    /// The operator's view.
+    OperatorRead,
+    /// Nothing as a whole: what the caller may not read is left out of the answer.
+    Filtered,
+    /// What the names in path and body say; the handler asks.
+    Stated,
+}
+
+/// One path or all paths below one.
+pub(super) struct Route {
+    /// The path, or the part before everything below it, ending in a slash.
+    pub(super) pattern: &'static str,
+    /// The one method it answers, besides `OPTIONS`.
+    pub(super) method: &'static str,
+    /// What a caller needs.
+    pub(super) needs: Needs,
+    /// Who answers.
+    pub(super) handler: fn(Cx) -> Answering,
+}
+
+const fn get(pattern: &'static str, needs: Needs, handler: fn(Cx) -> Answering) -> Route {
+    Route { pattern, method: "GET", needs, handler }
+}
+
+const fn put(pattern: &'static str, needs: Needs, handler: fn(Cx) -> Answering) -> Route {
+    Route { pattern, method: "PUT", needs, handler }
+}
+
+/// Every route.
+pub(super) static ROUTES: &[Route] = &[
+    get("/v1/agent/self", Needs::AgentRead, |cx| Box::pin(agent::own::own(cx))),
+    get("/v1/agent/host", Needs::OperatorRead, |cx| Box::pin(agent::host::host(cx))),
+    get("/v1/agent/metrics", Needs::AgentRead, |cx| Box::pin(agent::metrics::metrics(cx))),
+    get("/v1/agent/monitor", Needs::AgentRead, |cx| Box::pin(agent::monitor::monitor(cx))),
+    get("/v1/agent/members", Needs::Filtered, |cx| Box::pin(agent::members(cx))),
+    put("/v1/agent/join/", Needs::AgentWrite, |cx| Box::pin(agent::join(cx))),
+    put("/v1/agent/force-leave/", Needs::AgentWrite, |cx| Box::pin(agent::force_leave(cx))),
+    put("/v1/agent/leave", Needs::AgentWrite, |cx| Box::pin(agent::leave(cx))),
+    put("/v1/agent/reload", Needs::AgentWrite, |cx| Box::pin(agent::reload(cx))),
+    get("/v1/agent/services", Needs::Filtered, |cx| Box::pin(agent::services::services(cx))),
+    get("/v1/agent/service/", Needs::Stated, |cx| Box::pin(agent::services::service(cx))),
+    get("/v1/agent/checks", Needs::Filtered, |cx| Box::pin(agent::services::checks(cx))),
+    get("/v1/agent/health/service/id/", Needs::Filtered, |cx| Box::pin(agent::health::by_id(cx))),
+    get("/v1/agent/health/service/name/", Needs::Filtered, |cx| Box::pin(agent::health::by_name(cx))),
+    put("/v1/agent/service/register", Needs::Stated, |cx| Box::pin(agent::registration::register_service(cx))),
+    put("/v1/agent/service/deregister/", Needs::Stated, |cx| Box::pin(agent::registration::deregister_service(cx))),
+    put("/v1/agent/check/register", Needs::Stated, |cx| Box::pin(agent::registration::register_check(cx))),
+    put("/v1/agent/check/deregister/", Needs::Stated, |cx| Box::pin(agent::registration::deregister_check(cx))),
+    get("/v1/catalog/datacenters", Needs::Nothing, |cx| Box::pin(catalog::datacenters(cx))),
+    get("/v1/catalog/nodes", Needs::Filtered, |cx| Box::pin(catalog::nodes(cx))),
+    get("/v1/catalog/services", Needs::Filtered, |cx| Box::pin(catalog::services(cx))),
+    get("/v1/catalog/service/", Needs::Filtered, |cx| Box::pin(catalog::service(cx))),
+    get("/v1/catalog/node/", Needs::Filtered, |cx| Box::pin(catalog::node(cx))),
+    get("/v1/catalog/node-services/", Needs::Filtered, |cx| Box::pin(catalog::node_services(cx))),
+    put("/v1/catalog/register", Needs::Stated, |cx| Box::pin(catalog_write::register(cx))),
+    put("/v1/catalog/deregister", Needs::Stated, |cx| Box::pin(catalog_write::deregister(cx))),
+    get("/v1/health/node/", Needs::Filtered, |cx| Box::pin(health::node(cx))),
+    get("/v1/health/checks/", Needs::Filtered, |cx| Box::pin(health::checks(cx))),
+    get("/v1/health/state/", Needs::Filtered, |cx| Box::pin(health::state(cx))),
+    get("/v1/health/service/", Needs::Filtered, |cx| Box::pin(health::service(cx))),
+    get("/v1/status/leader", Needs::Nothing, |cx| Box::pin(status::leader(cx))),
+    get("/v1/status/peers", Needs::Nothing, |cx| Box::pin(status::peers(cx))),
+    get("/v1/operator/raft/configuration", Needs::OperatorRead, |cx| Box::pin(status::raft_configuration(cx))),
+];
+
+/// Where a path leads.
+pub(super) enum Found<'a> {
+    /// To a route, with the part of the path after its pattern.
+    Route(&'static Route, &'a str),
+    /// To the same path spelled properly.
+    Elsewhere(String),
+    /// Nowhere.
+    Nothing,
+}
+
+/// Looks up a decoded path.
+pub(super) fn find(path: &str) -> Found<'_> {
+    let cleaned = clean(path);
+    if cleaned != path {
+        return Found::Elsewhere(cleaned);
+    }
+    let fits = |route: &&Route| match route.pattern.ends_with('/') {
+        true => path.starts_with(route.pattern),
+        false => path == route.pattern,
+    };
+    if let Some(route) = ROUTES.iter().filter(fits).max_by_key(|route| route.pattern.len()) {
+        return Found::Route(route, path.strip_prefix(route.pattern).unwrap_or_default());
+    }
+    let below = format!("{path}/");
+    if ROUTES.iter().any(|route| route.pattern == below) {
+        return Found::Elsewhere(below);
+    }
+    Found::Nothing
+}
+
+/// A path without empty, `.` and `..` parts; a slash at its end stays.
+fn clean(path: &str) -> String {
+    let mut parts: Vec<&str> = Vec::new();
+    for part in path.split('/') {
+        match part {
+            "" | "." => {}
+            ".." => {
+                parts.pop();
+            }
+            part => parts.push(part),
+        }
+    }
+    let mut cleaned = format!("/{}", parts.join("/"));
+    if path.ends_with('/') && cleaned != "/" {
+        cleaned.push('/');
+    }
+    cleaned
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashSet;
+
+    use super::{Found, ROUTES, find};
+
+    fn told(path: &str) -> String {
+        match find(path) {
+            Found::Route(route, tail) => format!("{} {} {tail}", route.method, route.pattern),
+            Found::Elsewhere(path) => format!("to {path}"),
+            Found::Nothing => "nothing".to_owned(),
+        }
+    }
+
+    #[test]
+    fn paths_lead_where_gos_server_leads_them() {
+        for (path, expected) in [
+            ("/v1/agent/self", "GET /v1/agent/self "),
+            ("/v1/agent/self/", "nothing"),
+            ("/v1/agent/self/x", "nothing"),
+            ("/v1/agent/service/web", "GET /v1/agent/service/ web"),
+            ("/v1/agent/service/", "GET /v1/agent/service/ "),
+            ("/v1/agent/service", "to /v1/agent/service/"),
+            ("/v1/agent/service/register", "PUT /v1/agent/service/register "),
+            ("/v1/agent/service/register/", "GET /v1/agent/service/ register/"),
+            ("/v1/agent/service/deregister/web", "PUT /v1/agent/service/deregister/ web"),
+            ("/v1/agent/service/deregister", "GET /v1/agent/service/ deregister"),
+            ("/v1/catalog/service/a/b", "GET /v1/catalog/service/ a/b"),
+            ("/v1/health/state/any", "GET /v1/health/state/ any"),
+            ("//v1/agent/self", "to /v1/agent/self"),
+            ("/v1//catalog/nodes", "to /v1/catalog/nodes"),
+            ("/v1/../v1/catalog/nodes", "to /v1/catalog/nodes"),
+            ("/v1/catalog/service/../nodes", "to /v1/catalog/nodes"),
+            ("/v1/catalog/service/a//", "to /v1/catalog/service/a/"),
+            ("/v1", "nothing"),
+            ("/v1/", "nothing"),
+            ("/v1/catalog", "nothing"),
+            ("/v1/catalog/", "nothing"),
+            ("/v1/health/bogus/x", "nothing"),
+            ("/v2/agent/self", "nothing"),
+            ("/", "nothing"),
+            ("", "to /"),
+            ("*", "to /*"),
+        ] {
+            assert_eq!(told(path), expected, "{path:?}");
+        }
+    }
+
+    #[test]
+    fn patterns_are_distinct_and_well_formed() {
+        let mut seen = HashSet::new();
+        for route in ROUTES {
+            assert!(route.pattern.starts_with("/v1/"), "{}", route.pattern);
+            assert!(seen.insert(route.pattern), "{} twice", route.pattern);
+        }
+    }
+}
