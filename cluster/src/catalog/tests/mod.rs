@@ -1,11 +1,13 @@
 //! Tests of the catalog as a whole.
 
+mod dumb;
+mod properties;
 mod rules;
 
 use std::collections::BTreeMap;
 
 use super::{
-    Changes, State, Topic,
+    Changes, State,
     command::{Command, Deregistration, Outcome, Registration},
     model::{Check, Service, Status},
 };
