@@ -2,8 +2,16 @@
 //!
 //! Knows everyone below and is known by nobody.
 
+pub mod commands;
 pub mod config;
 pub mod definition;
+pub mod http;
 pub mod logging;
 
-fn main() {}
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    // TLS libraries ask for the one provider of the process; only the first call counts.
+    let _already_installed = rustls::crypto::aws_lc_rs::default_provider().install_default();
+    commands::run(std::env::args_os())
+}

@@ -15,15 +15,15 @@ use usher_cluster::local::definition::ServiceDefinition;
 use usher_dns::policy::{Policy, Soa};
 
 use super::{
-    Config, ConfigError, HttpListen, HttpSettings, SocketFile, TelemetrySettings, Warning,
-    address::{self, Cidr, ClientAddress, Interface},
+    Config, ConfigError, HttpListen, SocketFile, Warning,
+    address::{self, ClientAddress, Interface},
     duration, identity,
     raw::{self, Raw},
     sources::Merged,
 };
 use crate::{
     definition::{self, Strictness},
-    logging,
+    http, logging,
 };
 
 /// The file rotation's age when none is configured.
@@ -80,8 +80,7 @@ pub(super) fn build(merged: Merged, dev: bool, host: &[Interface]) -> Result<Con
         snapshot_threshold: positive("raft_snapshot_threshold", raw.raft_snapshot_threshold)?,
         trailing_logs: positive("raft_trailing_logs", raw.raft_trailing_logs)?,
         dns,
-        http: http_settings(&raw)?,
-        telemetry: telemetry(&raw, &mut warnings),
+        http: http_options(&raw, dev)?,
         log: log_options(&raw)?,
         pid_file: (!raw.pid_file.is_empty()).then(|| PathBuf::from(&raw.pid_file)),
         unix_sockets: unix_sockets(&raw.unix_sockets)?,
@@ -374,39 +373,26 @@ fn services(raw: &Raw) -> Result<Vec<ServiceDefinition>, ConfigError> {
     Ok(services)
 }
 
-fn http_settings(raw: &Raw) -> Result<HttpSettings, ConfigError> {
+fn http_options(raw: &Raw, dev: bool) -> Result<http::Options, ConfigError> {
     let network = |text: &String| {
-        Cidr::parse(text).ok_or_else(|| invalid(format!("allow_write_http_from: invalid cidr: {text}")))
+        text.parse::<http::Network>().map_err(|_| invalid(format!("allow_write_http_from: invalid cidr: {text}")))
     };
-    let networks: Result<Vec<Cidr>, ConfigError> = raw.http_config.allow_write_http_from.iter().map(network).collect();
-    Ok(HttpSettings {
+    let networks: Result<Vec<http::Network>, ConfigError> =
+        raw.http_config.allow_write_http_from.iter().map(network).collect();
+    Ok(http::Options {
         response_headers: raw.http_config.response_headers.clone().into_iter().collect(),
         block_endpoints: raw.http_config.block_endpoints.clone(),
         allow_write_http_from: networks?,
-        max_conns_per_client: usize::try_from(raw.limits.http_max_conns_per_client).unwrap_or(0),
+        enable_debug: raw.enable_debug,
+        discovery_max_stale: duration::from_nanos(raw.discovery_max_stale),
+        http_max_conns_per_client: usize::try_from(raw.limits.http_max_conns_per_client).unwrap_or(0),
         default_query_time: duration::from_nanos(raw.default_query_time),
         max_query_time: duration::from_nanos(raw.max_query_time),
-        discovery_max_stale: duration::from_nanos(raw.discovery_max_stale),
+        enable_remote_script_checks: raw.enable_script_checks,
+        translate_wan_addrs: raw.translate_wan_addrs,
+        pretty: dev,
+        ..http::Options::default()
     })
-}
-
-fn telemetry(raw: &Raw, warnings: &mut Vec<Warning>) -> TelemetrySettings {
-    let telemetry = &raw.telemetry;
-    let mut prefix_filter = Vec::new();
-    for rule in &telemetry.prefix_filter {
-        match (rule.strip_prefix('+'), rule.strip_prefix('-')) {
-            (Some(prefix), _) => prefix_filter.push((true, prefix.to_owned())),
-            (_, Some(prefix)) => prefix_filter.push((false, prefix.to_owned())),
-            _ => warnings.push(Warning(format!("Filter rule must begin with either '+' or '-': \"{rule}\""))),
-        }
-    }
-    TelemetrySettings {
-        prefix: telemetry.metrics_prefix.clone(),
-        disable_hostname: telemetry.disable_hostname,
-        filter_default: telemetry.filter_default,
-        prefix_filter,
-        prometheus_retention: duration::from_nanos(telemetry.prometheus_retention_time),
-    }
 }
 
 fn log_options(raw: &Raw) -> Result<logging::Options, ConfigError> {

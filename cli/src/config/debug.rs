@@ -104,18 +104,13 @@ impl Config {
     fn debug_http_and_log(&self) -> Value {
         let headers: serde_json::Map<String, Value> =
             self.http.response_headers.iter().map(|(name, value)| (name.clone(), value.clone().into())).collect();
-        let networks: Vec<String> = self
-            .http
-            .allow_write_http_from
-            .iter()
-            .map(|network| format!("{}/{}", network.address, network.prefix))
-            .collect();
+        let networks: Vec<String> = self.http.allow_write_http_from.iter().map(ToString::to_string).collect();
         json!({
             "AllowWriteHTTPFrom": networks,
             "DefaultQueryTime": duration::format(self.http.default_query_time),
             "DiscoveryMaxStale": duration::format(self.http.discovery_max_stale),
             "HTTPBlockEndpoints": self.http.block_endpoints,
-            "HTTPMaxConnsPerClient": self.http.max_conns_per_client,
+            "HTTPMaxConnsPerClient": self.http.http_max_conns_per_client,
             "HTTPResponseHeaders": headers,
             "Logging": {
                 "LogFilePath": self.log.file.as_ref().map_or("", |file| file.path.as_str()),
@@ -123,12 +118,6 @@ impl Config {
                 "LogLevel": self.log.level.as_str(),
             },
             "MaxQueryTime": duration::format(self.http.max_query_time),
-            "Telemetry": {
-                "DisableHostname": self.telemetry.disable_hostname,
-                "FilterDefault": self.telemetry.filter_default,
-                "MetricsPrefix": self.telemetry.prefix,
-                "PrometheusRetentionTime": duration::format(self.telemetry.prometheus_retention),
-            },
             "UnixSocketMode": self.unix_sockets.mode.map(|mode| format!("{mode:o}")).unwrap_or_default(),
         })
     }

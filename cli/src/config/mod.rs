@@ -32,9 +32,9 @@ use std::{
 use usher_cluster::local::definition::{CheckSpec, ServiceDefinition};
 use usher_dns::policy::Policy;
 
-pub use self::address::{AddressError, Cidr};
+pub use self::address::AddressError;
 pub use self::flags::AgentFlags;
-use crate::logging;
+use crate::{http, logging};
 
 /// The version agents tell each other and people.
 pub const VERSION: &str = env!("CARGO_PKG_VERSION");
@@ -136,40 +136,6 @@ pub struct SocketFile {
     pub group: Option<u32>,
 }
 
-/// Settings of the HTTP API.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct HttpSettings {
-    /// Headers of every response.
-    pub response_headers: Vec<(String, String)>,
-    /// Path prefixes that are refused.
-    pub block_endpoints: Vec<String>,
-    /// Networks changes are taken from; empty means everywhere.
-    pub allow_write_http_from: Vec<Cidr>,
-    /// Connections of one client; 0 for no limit.
-    pub max_conns_per_client: usize,
-    /// How long a blocking query waits if it does not say.
-    pub default_query_time: Duration,
-    /// The longest a blocking query may wait.
-    pub max_query_time: Duration,
-    /// Reads without a wish for consistency may be answered this stale.
-    pub discovery_max_stale: Duration,
-}
-
-/// Settings of the metrics.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct TelemetrySettings {
-    /// What names of metrics begin with.
-    pub prefix: String,
-    /// Leave the host's name out of gauges.
-    pub disable_hostname: bool,
-    /// Whether metrics are kept that no filter names.
-    pub filter_default: bool,
-    /// Prefixes kept (`true`) or left out.
-    pub prefix_filter: Vec<(bool, String)>,
-    /// How long Prometheus's metrics are kept; zero turns them off.
-    pub prometheus_retention: Duration,
-}
-
 /// The validated configuration.
 #[derive(Clone, Debug)]
 pub struct Config {
@@ -228,9 +194,7 @@ pub struct Config {
     /// How DNS answers.
     pub dns: Policy,
     /// The HTTP API.
-    pub http: HttpSettings,
-    /// The metrics.
-    pub telemetry: TelemetrySettings,
+    pub http: http::Options,
     /// The log.
     pub log: logging::Options,
     /// File the process id is written to.
@@ -288,5 +252,10 @@ impl Config {
     /// How DNS answers.
     pub fn dns_policy(&self) -> Policy {
         self.dns.clone()
+    }
+
+    /// How the HTTP API answers.
+    pub fn http_options(&self) -> http::Options {
+        self.http.clone()
     }
 }

@@ -31,6 +31,7 @@ pub(super) struct Raw {
     pub(super) dns_config: DnsConfig,
     pub(super) domain: String,
     pub(super) enable_debug: bool,
+    pub(super) enable_script_checks: bool,
     pub(super) http_config: HttpConfig,
     pub(super) leave_on_terminate: Option<bool>,
     pub(super) limits: Limits,
@@ -54,7 +55,6 @@ pub(super) struct Raw {
     pub(super) services: Vec<Map<String, Value>>,
     pub(super) skip_leave_on_interrupt: Option<bool>,
     pub(super) tagged_addresses: BTreeMap<String, String>,
-    pub(super) telemetry: Telemetry,
     pub(super) translate_wan_addrs: bool,
     pub(super) unix_sockets: UnixSockets,
 }
@@ -122,16 +122,6 @@ pub(super) struct Ports {
     pub(super) serf_lan: i64,
     pub(super) serf_wan: i64,
     pub(super) server: i64,
-}
-
-#[derive(Debug, Default, Deserialize)]
-#[serde(default)]
-pub(super) struct Telemetry {
-    pub(super) disable_hostname: bool,
-    pub(super) filter_default: bool,
-    pub(super) metrics_prefix: String,
-    pub(super) prefix_filter: Vec<String>,
-    pub(super) prometheus_retention_time: i64,
 }
 
 #[derive(Debug, Default, Deserialize)]

@@ -97,7 +97,6 @@ fn defaults() -> Value {
         "ports": { "dns": 8600, "grpc": -1, "http": 8500, "https": -1, "serf_lan": 8301, "serf_wan": 8302, "server": 8300 },
         "raft_snapshot_threshold": 16_384,
         "raft_trailing_logs": 10_240,
-        "telemetry": { "filter_default": true, "metrics_prefix": "consul" },
     })
 }
 

@@ -13,11 +13,7 @@ use usher_cluster::{
     catalog::model::Check,
 };
 
-use super::{
-    Api, Options,
-    params::Params,
-    reply::Failure,
-};
+use super::{Api, Options, params::Params, reply::Failure};
 
 /// A request on its way through a handler.
 pub(super) struct Cx {

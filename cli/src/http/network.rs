@@ -1,6 +1,7 @@
 //! Networks in CIDR notation, for `allow_write_http_from`. Pure.
 
 use std::{
+    fmt,
     net::{IpAddr, Ipv6Addr},
     str::FromStr,
 };
@@ -10,6 +11,12 @@ use std::{
 pub struct Network {
     address: IpAddr,
     prefix: u32,
+}
+
+impl fmt::Display for Network {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(formatter, "{}/{}", self.address, self.prefix)
+    }
 }
 
 /// A text is no network. The text names it.

@@ -1,0 +1,311 @@
+//! An agent that runs: its parts, what is asked of the whole, and its end.
+
+use std::{sync::Arc, time::Duration};
+
+use arc_swap::ArcSwap;
+use serde_json::Value;
+use tokio::{
+    sync::{mpsc, oneshot},
+    task::JoinHandle,
+};
+use tokio_util::sync::CancellationToken;
+use tracing::{error, info, warn};
+use usher_cluster::{
+    access::{AllowAll, Authorizer},
+    agent::Agent,
+    membership::MemberStatus,
+};
+
+use super::{
+    AgentError, banner, listeners,
+    pid_file::PidFile,
+    signals::{Request, Signals},
+};
+use crate::{
+    config::{self, AgentFlags, Config, HttpListen},
+    http::{self, Api, Control, Metrics},
+    logging::LogHub,
+};
+
+/// Orders from the HTTP API that wait; who gives one more waits to give it.
+const CONTROL_QUEUE: usize = 8;
+/// How long a graceful leave may take.
+const LEAVE_TIME: Duration = Duration::from_secs(15);
+/// How long requests that are under way may take to end.
+const DRAIN_TIME: Duration = Duration::from_secs(5);
+
+/// What the names of settings begin with that a reload puts in force; every other change waits for a restart.
+const RELOADED: [&str; 9] = [
+    "AllowWriteHTTPFrom",
+    "DNS",
+    "DefaultQueryTime",
+    "DiscoveryMaxStale",
+    "EnableDebug",
+    "HTTP",
+    "Logging",
+    "MaxQueryTime",
+    "TranslateWANAddrs",
+];
+/// Settings among those that need new sockets.
+const NOT_RELOADED: [&str; 4] = ["DNSAddrs", "DNSPort", "HTTPAddrs", "HTTPPort"];
+
+/// All parts of a running agent.
+pub(super) struct Running {
+    flags: AgentFlags,
+    config: Config,
+    log: LogHub,
+    agent: Agent,
+    dns: usher_dns::serve::Server,
+    api: Arc<Api>,
+    http: JoinHandle<()>,
+    stop_http: CancellationToken,
+    control: mpsc::Receiver<Control>,
+    signals: Signals,
+    _socket_files: Vec<listeners::SocketPath>,
+    _pid_file: Option<PidFile>,
+}
+
+impl Running {
+    /// Starts every part; when this returns, questions are answered.
+    pub(super) async fn start(flags: AgentFlags, config: Config, log: LogHub) -> Result<Self, AgentError> {
+        let signals = Signals::listen()?;
+        let http_sockets = listeners::open_http(&config)?;
+        listeners::probe_dns(&config.dns_addrs)?;
+        let metrics = Metrics::new();
+        metrics.install().map_err(AgentError::Metrics)?;
+
+        let authorizer: Arc<dyn Authorizer> = Arc::new(AllowAll);
+        let agent = Agent::start(config.agent_options(), authorizer.clone()).await?;
+        // Only now: where another agent holds the data directory the file is its own.
+        let pid_file = match &config.pid_file {
+            None => None,
+            Some(path) => Some(
+                PidFile::write(path)
+                    .map_err(|source| AgentError::PidFile { path: path.display().to_string(), source })?,
+            ),
+        };
+        let catalog = agent.catalog().clone();
+        let dns = usher_dns::serve::Server::start(&config.dns_addrs, config.dns_policy(), catalog, authorizer).await?;
+        let (orders, control) = mpsc::channel(CONTROL_QUEUE);
+        let api = Arc::new(Api {
+            agent: agent.clone(),
+            log: log.clone(),
+            options: ArcSwap::from_pointee(config.http_options()),
+            metrics,
+            control: orders,
+            debug_config: config.debug_config(agent.node_id()),
+        });
+        let stop_http = CancellationToken::new();
+        let http = tokio::spawn(http::serve(http_sockets.listeners, api.clone(), stop_http.clone()));
+        let running = Self {
+            flags,
+            config,
+            log,
+            agent,
+            dns,
+            api,
+            http,
+            stop_http,
+            control,
+            signals,
+            _socket_files: http_sockets.files,
+            _pid_file: pid_file,
+        };
+        running.announce();
+        Ok(running)
+    }
+
+    /// Says that everything runs: to people, to the log, to the service manager.
+    fn announce(&self) {
+        for line in banner::lines(&self.config, self.agent.node_id()) {
+            self.log.say(line);
+        }
+        self.log.say("\n==> Log data will now stream in as it occurs:\n");
+        self.log.open_gate();
+        for warning in &self.config.warnings {
+            warn!(target: "agent", "{warning}");
+        }
+        for address in &self.config.dns_addrs {
+            info!(target: "agent", %address, network = "udp", "Started DNS server");
+            info!(target: "agent", %address, network = "tcp", "Started DNS server");
+        }
+        for listen in &self.config.http_addrs {
+            let network = if matches!(listen, HttpListen::Tcp(_)) { "tcp" } else { "unix" };
+            info!(target: "agent", address = %listen, network, "Started HTTP server");
+        }
+        self.log.say("==> Usher agent running!");
+        if let Err(error) = sd_notify::notify(&[sd_notify::NotifyState::Ready]) {
+            warn!(target: "agent", %error, "cannot tell the service manager that the agent is ready");
+        }
+    }
+
+    /// Runs until something ends the agent, ends every part, and says the exit code.
+    pub(super) async fn until_end(mut self) -> u8 {
+        let code = self.wait().await;
+        self.stop().await;
+        info!(target: "agent", code, "Exit code");
+        code
+    }
+
+    async fn wait(&mut self) -> u8 {
+        loop {
+            let agent = self.agent.clone();
+            tokio::select! {
+                request = self.signals.next() => match request {
+                    Request::Reload => {
+                        info!(target: "agent", signal = request.name(), "Caught");
+                        if let Err(error) = self.reload().await {
+                            error!(target: "agent", %error, "Failed to reload the configuration");
+                        }
+                    }
+                    request => return self.end_by_signal(request).await,
+                },
+                Some(order) = self.control.recv() => match order {
+                    Control::Reload(answer) => answer_to(answer, self.reload().await),
+                    Control::Leave(answer) => {
+                        let left = self.leave().await;
+                        answer_to(answer, ());
+                        return left;
+                    }
+                },
+                reason = agent.failed() => {
+                    error!(target: "agent", reason, "The agent cannot go on");
+                    self.log.flush();
+                    eprintln!("==> {}", reason.replace('\n', " "));
+                    return 1;
+                }
+            }
+        }
+    }
+
+    async fn end_by_signal(&mut self, request: Request) -> u8 {
+        info!(target: "agent", signal = request.name(), "Caught");
+        let graceful = match request {
+            Request::Interrupt => !self.config.skip_leave_on_interrupt,
+            _ => self.config.leave_on_terminate,
+        };
+        if !graceful {
+            info!(target: "agent", "Graceful shutdown disabled. Exiting");
+            return 1;
+        }
+        info!(target: "agent", "Gracefully shutting down agent...");
+        self.leave().await
+    }
+
+    /// Leaves the cluster; a signal or too much time ends the attempt.
+    async fn leave(&mut self) -> u8 {
+        let agent = self.agent.clone();
+        let drain = self.config.leave_drain;
+        let leaving = async {
+            let alone = agent.members_lan().iter().filter(|member| member.status == MemberStatus::Alive).count() < 2;
+            agent.leave().await;
+            // Others need the time to send their questions elsewhere; alone there is nobody to wait for.
+            if !alone {
+                tokio::time::sleep(drain).await;
+            }
+        };
+        tokio::select! {
+            () = leaving => 0,
+            request = self.signals.next_end() => {
+                info!(target: "agent", signal = request.name(), "Caught second signal, exiting");
+                1
+            }
+            () = tokio::time::sleep(LEAVE_TIME + drain) => {
+                warn!(target: "agent", "Timeout on graceful leave. Exiting");
+                1
+            }
+        }
+    }
+
+    /// Ends every part, clients first; a signal meanwhile ends the waiting.
+    async fn stop(mut self) {
+        if let Err(error) = sd_notify::notify(&[sd_notify::NotifyState::Stopping]) {
+            warn!(target: "agent", %error, "cannot tell the service manager that the agent stops");
+        }
+        info!(target: "agent", "Requesting shutdown");
+        self.stop_http.cancel();
+        let Self { dns, agent, http, mut signals, .. } = self;
+        let ending = async {
+            if tokio::time::timeout(DRAIN_TIME, http).await.is_err() {
+                warn!(target: "agent", "requests under way did not end in time");
+            }
+            dns.shutdown().await;
+            agent.shutdown().await;
+        };
+        tokio::select! {
+            () = ending => info!(target: "agent", "shutdown complete"),
+            request = signals.next_end() => {
+                warn!(target: "agent", signal = request.name(), "Caught another signal, exiting before the shutdown is complete");
+            }
+        }
+    }
+
+    /// Reads the configuration again and puts in force what can be changed while running.
+    async fn reload(&mut self) -> Result<(), String> {
+        info!(target: "agent", "Reloading configuration...");
+        let flags = self.flags.clone();
+        let new = tokio::task::spawn_blocking(move || config::load(&flags))
+            .await
+            .map_err(|error| error.to_string())?
+            .map_err(|error| error.to_string())?;
+        self.agent.reload(new.services.clone(), new.checks.clone()).await?;
+        self.log.set_level(new.log.level);
+        self.dns.reconfigure(new.dns_policy());
+        self.api.options.store(Arc::new(new.http_options()));
+        let node_id = self.agent.node_id();
+        tell_changes(&self.config.debug_config(node_id), &new.debug_config(node_id));
+        for warning in new.warnings.iter().filter(|warning| !self.config.warnings.contains(warning)) {
+            warn!(target: "agent", "{warning}");
+        }
+        // What a restart has to bring into force stays as it is.
+        self.config.services = new.services;
+        self.config.checks = new.checks;
+        self.config.dns = new.dns;
+        self.config.http = new.http;
+        self.config.log.level = new.log.level;
+        self.config.warnings = new.warnings;
+        Ok(())
+    }
+}
+
+/// Who asked may have gone meanwhile.
+fn answer_to<T>(answer: oneshot::Sender<T>, value: T) {
+    let _gone = answer.send(value);
+}
+
+/// Logs which settings a reload has changed, and which need a restart.
+fn tell_changes(old: &Value, new: &Value) {
+    let (Value::Object(old), Value::Object(new)) = (old, new) else { return };
+    for (name, value) in new {
+        if old.get(name) == Some(value) {
+            continue;
+        }
+        if is_reloaded(name) {
+            info!(target: "agent", setting = name.as_str(), %value, "Reloaded");
+        } else {
+            warn!(target: "agent", setting = name.as_str(), %value, "Changed in the configuration, but needs a restart");
+        }
+    }
+}
+
+fn is_reloaded(name: &str) -> bool {
+    RELOADED.iter().any(|beginning| name.starts_with(beginning)) && !NOT_RELOADED.contains(&name)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_reload_changes() {
+        for (name, reloaded) in [
+            ("DNSNodeTTL", true),
+            ("HTTPResponseHeaders", true),
+            ("DNSAddrs", false),
+            ("NodeMeta", false),
+            ("Logging", true),
+        ] {
+            assert_eq!(is_reloaded(name), reloaded, "{name}");
+        }
+    }
+}

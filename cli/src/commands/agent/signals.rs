@@ -1,0 +1,64 @@
+//! The signals an agent answers to.
+
+use std::io;
+
+use tokio::signal::unix::{Signal, SignalKind, signal};
+
+/// What a signal asks for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Request {
+    /// SIGINT (Ctrl-C): end.
+    Interrupt,
+    /// SIGTERM: end.
+    Terminate,
+    /// SIGHUP: read the configuration again.
+    Reload,
+}
+
+impl Request {
+    /// The signal as the log calls it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Interrupt => "interrupt",
+            Self::Terminate => "terminated",
+            Self::Reload => "hangup",
+        }
+    }
+}
+
+/// Listens for signals.
+pub struct Signals {
+    interrupt: Signal,
+    terminate: Signal,
+    hangup: Signal,
+}
+
+impl Signals {
+    /// Starts listening; from now on these signals do not end the process by themselves.
+    pub fn listen() -> io::Result<Self> {
+        Ok(Self {
+            interrupt: signal(SignalKind::interrupt())?,
+            terminate: signal(SignalKind::terminate())?,
+            hangup: signal(SignalKind::hangup())?,
+        })
+    }
+
+    /// The next signal.
+    pub async fn next(&mut self) -> Request {
+        tokio::select! {
+            _ = self.interrupt.recv() => Request::Interrupt,
+            _ = self.terminate.recv() => Request::Terminate,
+            _ = self.hangup.recv() => Request::Reload,
+        }
+    }
+
+    /// The next signal that asks for an end.
+    pub async fn next_end(&mut self) -> Request {
+        loop {
+            let request = self.next().await;
+            if request != Request::Reload {
+                return request;
+            }
+        }
+    }
+}
