@@ -3,10 +3,7 @@
 //! Changes to services and checks are collected, and [`Edit::finish`] puts together anew the instances they concern,
 //! once each. Nothing here can fail: what could was looked at before.
 
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    sync::Arc,
-};
+use std::{collections::BTreeSet, sync::Arc};
 
 use super::{
     command::Registration,
@@ -122,8 +119,10 @@ impl<'a> Edit<'a> {
     /// Adds or replaces an instance.
     pub(super) fn put_service(&mut self, mut service: Service) {
         let Some(entry) = self.state.nodes.get(&self.node) else { return };
-        let place = entry.service_position(&service.id);
-        let old = place.ok().and_then(|place| entry.services.get(place)).cloned();
+        if service.id.is_empty() {
+            service.id.clone_from(&service.name);
+        }
+        let old = entry.service(&service.id).cloned();
         service.create_index = old.as_ref().map_or(self.index, |old| old.create_index);
         service.modify_index = old.as_ref().map_or(self.index, |old| old.modify_index);
         if old.as_ref().is_some_and(|old| **old == service) {
@@ -133,10 +132,7 @@ impl<'a> Edit<'a> {
         let service = Arc::new(service);
         let Some(entry) = self.state.nodes.get_mut(&self.node) else { return };
         let entry = NodeEntry::edit(entry);
-        match place {
-            Ok(place) => entry.services.splice(place..=place, [service.clone()]).for_each(drop),
-            Err(place) => entry.services.insert(place, service.clone()),
-        }
+        entry.put_service(service.clone());
         entry.index = self.index;
         self.node_changed();
         self.refold.add(&service.id);
@@ -153,15 +149,14 @@ impl<'a> Edit<'a> {
     /// Removes an instance and its checks.
     pub(super) fn remove_service(&mut self, id: &str) {
         let Some(entry) = self.state.nodes.get(&self.node) else { return };
-        let Ok(place) = entry.service_position(id) else { return };
-        let checks: Vec<_> =
-            entry.checks.iter().filter(|check| check.service_id.eq_ignore_ascii_case(id)).cloned().collect();
+        let Some(service) = entry.service(id).cloned() else { return };
+        let checks: Vec<_> = entry.checks_of(id).cloned().collect();
         for check in checks {
             self.swap_check(&check.id, None);
         }
         let Some(entry) = self.state.nodes.get_mut(&self.node) else { return };
         let entry = NodeEntry::edit(entry);
-        let service = entry.services.remove(place);
+        entry.remove_service(id);
         entry.index = self.index;
         self.node_changed();
         self.placements_changed();
@@ -212,27 +207,16 @@ impl<'a> Edit<'a> {
         let Some(entry) = self.state.nodes.get(&self.node).cloned() else { return };
         match std::mem::replace(&mut self.refold, Refold::Some(BTreeSet::new())) {
             Refold::Some(ids) => {
-                for id in ids {
-                    let Some(service) = entry.service(&id) else { continue };
-                    let own = entry.checks.iter().filter(|check| check.service_id.eq_ignore_ascii_case(&id));
-                    self.put_instance(&entry, service, own.cloned().collect());
-                }
+                ids.iter().filter_map(|id| entry.service(id)).for_each(|service| self.put_instance(&entry, service));
             }
-            Refold::All => {
-                let mut own = checks_by_service(&entry);
-                for service in &entry.services {
-                    let own = own.remove(&*fold(&service.id)).unwrap_or_default();
-                    self.put_instance(&entry, service, own);
-                }
-            }
+            Refold::All => entry.services.iter().for_each(|service| self.put_instance(&entry, service)),
         }
     }
 
     /// The instance's name and tags are another now: its checks carry them too.
     fn copy_into_checks(&mut self, service: &Service) {
         let Some(entry) = self.state.nodes.get(&self.node) else { return };
-        let of_service = |check: &&Arc<Check>| check.service_id.eq_ignore_ascii_case(&service.id);
-        let checks: Vec<_> = entry.checks.iter().filter(of_service).cloned().collect();
+        let checks: Vec<_> = entry.checks_of(&service.id).cloned().collect();
         for check in checks {
             let mut check = Check { modify_index: self.index, ..Check::clone(&check) };
             copy_from_service(&mut check, service);
@@ -244,31 +228,21 @@ impl<'a> Edit<'a> {
     /// Puts `new` in the place of the check `id`, or takes that one away.
     fn swap_check(&mut self, id: &str, new: Option<Check>) {
         let Some(entry) = self.state.nodes.get(&self.node) else { return };
-        let place = entry.check_position(id);
-        let old = place.ok().and_then(|place| entry.checks.get(place)).cloned();
+        let old = entry.check(id).cloned();
         let new = new.map(Arc::new);
         if old.is_none() && new.is_none() {
             return;
         }
         let Some(entry) = self.state.nodes.get_mut(&self.node) else { return };
         let entry = NodeEntry::edit(entry);
-        let (Ok(at) | Err(at)) = place;
-        let until = if old.is_some() { at + 1 } else { at };
-        entry.checks.splice(at..until, new.clone()).for_each(drop);
-        if [&old, &new].into_iter().flatten().any(|check| check.service_id.is_empty()) {
-            entry.collect_node_checks();
-        }
+        entry.swap_check(old.as_deref(), new.as_ref());
         entry.checks_index = self.index;
         self.changes.add(Topic::Node(self.node.clone()));
         self.changes.add(Topic::NodeChecks(self.node.clone()));
-        let table_key = (self.node.clone(), key(id));
-        match &new {
-            Some(check) if check.status != Status::Passing => {
-                self.state.failing.insert(table_key, check.clone());
-            }
-            _ => {
-                self.state.failing.remove(&table_key);
-            }
+        if let Some(check) = new.as_ref().filter(|check| check.status != Status::Passing) {
+            self.state.failing.insert((self.node.clone(), key(id)), check.clone());
+        } else if old.as_ref().is_some_and(|check| check.status != Status::Passing) {
+            self.state.failing.remove(&(self.node.clone(), key(id)));
         }
         for check in [&old, &new].into_iter().flatten() {
             self.checks_changed(&check.status);
@@ -301,13 +275,4 @@ fn copy_from_service(check: &mut Check, service: &Service) {
     check.service_id.clone_from(&service.id);
     check.service_name.clone_from(&service.name);
     check.service_tags.clone_from(&service.tags);
-}
-
-/// The checks of each instance, by its folded id.
-pub(super) fn checks_by_service(entry: &NodeEntry) -> BTreeMap<String, Vec<Arc<Check>>> {
-    let mut own: BTreeMap<String, Vec<Arc<Check>>> = BTreeMap::new();
-    for check in entry.checks.iter().filter(|check| !check.service_id.is_empty()) {
-        own.entry(fold(&check.service_id).into_owned()).or_default().push(check.clone());
-    }
-    own
 }

@@ -27,7 +27,7 @@ mod tags;
 mod tests;
 mod watch;
 
-pub use entry::{Host, Instance, Memo, NodeEntry, Selection, ServiceEntry};
+pub use entry::{Host, Instance, List, Memo, NodeEntry, Selection, ServiceEntry};
 pub use query::Indexed;
 pub use record::{Record, RestoreError};
 pub use state::{Indexes, State};

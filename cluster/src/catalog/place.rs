@@ -6,14 +6,14 @@ use super::{
     edit::Edit,
     entry::{Instance, NodeEntry, ServiceEntry},
     key::{Key, key},
-    model::{Check, Service, Status},
+    model::{Service, Status},
     watch::Topic,
 };
 
 impl Edit<'_> {
     /// Puts an instance together and into its service's entry.
-    pub(super) fn put_instance(&mut self, node: &NodeEntry, service: &Arc<Service>, own: Vec<Arc<Check>>) {
-        let instance = Arc::new(Instance::new(node, service, own));
+    pub(super) fn put_instance(&mut self, node: &NodeEntry, service: &Arc<Service>) {
+        let instance = Arc::new(Instance::new(node, service));
         let name = key(&service.name);
         let mut new = Arc::default();
         let slot = self.state.services.get_mut(&name);

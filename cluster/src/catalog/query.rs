@@ -83,7 +83,7 @@ impl State {
     /// The checks of a node and of its instances, ordered by id; none for an unknown node (`Topic::NodeChecks`).
     pub fn node_checks(&self, name: &str) -> Indexed<Vec<Arc<Check>>> {
         let found = self.node_as_of(name, |entry| entry.checks_index);
-        Indexed::new(found.index, found.value.map_or_else(Vec::new, |entry| entry.checks.clone()))
+        Indexed::new(found.index, found.value.map_or_else(Vec::new, |entry| entry.checks.iter().cloned().collect()))
     }
 
     /// All service names with the union of their instances' tags, both ordered (`Topic::Services`). With `node_meta`

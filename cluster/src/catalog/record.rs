@@ -12,8 +12,7 @@ use std::{
 use serde::{Deserialize, Serialize};
 
 use super::{
-    edit::checks_by_service,
-    entry::{Host, Instance, NodeEntry, ServiceEntry},
+    entry::{Instance, NodeEntry, ServiceEntry},
     gone::Gone,
     key::{Key, fold, key},
     model::{Check, Node, Service, Status},
@@ -158,10 +157,19 @@ fn node_records(entry: &NodeEntry) -> impl Iterator<Item = Record> + '_ {
     [node].into_iter().chain(services).chain(checks)
 }
 
+/// A node being put together: what is on it by folded id.
+struct RestoredNode {
+    node: Arc<Node>,
+    services: BTreeMap<Key, Arc<Service>>,
+    checks: BTreeMap<Key, Arc<Check>>,
+    index: u64,
+    checks_index: u64,
+}
+
 /// A state being put together.
 #[derive(Default)]
 struct Restore {
-    nodes: BTreeMap<Key, NodeEntry>,
+    nodes: BTreeMap<Key, RestoredNode>,
     service_indexes: HashMap<Key, (u64, u64)>,
     gone_nodes: Gone,
     gone_services: Gone,
@@ -203,8 +211,7 @@ impl Restore {
     fn add_node(&mut self, node: Arc<Node>, index: u64, checks_index: u64) -> Result<(), RestoreError> {
         let name = key(&node.name);
         let twice = format!("node {:?}", node.name);
-        let address = Host::parse(&node.address);
-        let entry = NodeEntry { node, address, index, checks_index, ..NodeEntry::default() };
+        let entry = RestoredNode { node, services: BTreeMap::new(), checks: BTreeMap::new(), index, checks_index };
         match self.nodes.insert(name, entry) {
             None => Ok(()),
             Some(_) => Err(RestoreError::Twice(twice)),
@@ -216,11 +223,10 @@ impl Restore {
             let what = format!("service {:?}", service.id);
             return Err(RestoreError::UnknownNode { what, node: node.to_owned() });
         };
-        match entry.service_position(&service.id) {
-            Err(place) => entry.services.insert(place, service),
-            Ok(_) => return Err(RestoreError::Twice(format!("service {:?} on node {node:?}", service.id))),
+        match entry.services.insert(key(&service.id), service) {
+            None => Ok(()),
+            Some(old) => Err(RestoreError::Twice(format!("service {:?} on node {node:?}", old.id))),
         }
-        Ok(())
     }
 
     fn add_check(&mut self, check: Arc<Check>) -> Result<(), RestoreError> {
@@ -228,15 +234,14 @@ impl Restore {
             let what = format!("check {:?}", check.id);
             return Err(RestoreError::UnknownNode { what, node: check.node.clone() });
         };
-        if !check.service_id.is_empty() && entry.service(&check.service_id).is_none() {
+        if !check.service_id.is_empty() && !entry.services.contains_key(&*fold(&check.service_id)) {
             let (check, node, service) = (check.id.clone(), check.node.clone(), check.service_id.clone());
             return Err(RestoreError::UnknownService { check, node, service });
         }
-        match entry.check_position(&check.id) {
-            Err(place) => entry.checks.insert(place, check),
-            Ok(_) => return Err(RestoreError::Twice(format!("check {:?} on node {:?}", check.id, check.node))),
+        match entry.checks.insert(key(&check.id), check) {
+            None => Ok(()),
+            Some(old) => Err(RestoreError::Twice(format!("check {:?} on node {:?}", old.id, old.node))),
         }
-        Ok(())
     }
 
     fn finish(self) -> Result<State, RestoreError> {
@@ -244,8 +249,10 @@ impl Restore {
         let mut state =
             State { indexes, gone_nodes: self.gone_nodes, gone_services: self.gone_services, ..State::default() };
         let mut services: HashMap<Key, ServiceEntry> = HashMap::new();
-        for (name, mut entry) in self.nodes {
-            entry.collect_node_checks();
+        for (name, restored) in self.nodes {
+            let mut entry =
+                NodeEntry::new(restored.node, restored.services.into_values(), restored.checks.into_values());
+            (entry.index, entry.checks_index) = (restored.index, restored.checks_index);
             restore_instances(&mut state, &mut services, &name, &entry);
             if !entry.node.id.is_empty() {
                 state.node_ids.insert(key(&entry.node.id), name.clone());
@@ -274,10 +281,8 @@ impl Restore {
 }
 
 fn restore_instances(state: &mut State, services: &mut HashMap<Key, ServiceEntry>, node: &Key, entry: &NodeEntry) {
-    let mut own = checks_by_service(entry);
     for service in &entry.services {
-        let own = own.remove(&*fold(&service.id)).unwrap_or_default();
-        let instance = Arc::new(Instance::new(entry, service, own));
+        let instance = Arc::new(Instance::new(entry, service));
         let name = key(&service.name);
         if let Some(ip) = instance.own_ip() {
             state.instance_addresses.insert((ip, name.clone(), node.clone(), key(&service.id)));
