@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use usher_cluster::catalog::{Indexed, NodeEntry, ServiceEntry, Topic, model::Node};
+use usher_cluster::catalog::{NodeEntry, ServiceEntry, Topic, model::Node};
 
 use super::{
     context::{Cx, Needed},
@@ -31,7 +31,8 @@ pub(super) async fn nodes(cx: Cx) -> Result<Reply, Failure> {
 /// `GET /v1/catalog/services`: names and tags.
 pub(super) async fn services(cx: Cx) -> Result<Reply, Failure> {
     let wanted = cx.params.node_meta();
-    let (mut services, meta) = query::read(&cx, Topic::Services, |state| state.services(&wanted)).await?;
+    let topic = if wanted.is_empty() { Topic::Services } else { Topic::ServicesByNodeMeta };
+    let (mut services, meta) = query::read(&cx, topic, |state| state.services(&wanted)).await?;
     cx.visible(&mut services, |(name, _)| Needed::service(name));
     Ok(Reply::json(&views::ServicesView(&services))?.with_meta(meta))
 }
@@ -84,7 +85,8 @@ pub(super) async fn node_services(cx: Cx) -> Result<Reply, Failure> {
 /// The node the path names, if the caller may read it.
 async fn node_entry(cx: &Cx) -> Result<(Option<Arc<NodeEntry>>, super::reply::QueryMeta), Failure> {
     let name: Arc<str> = cx.name("Missing node name")?.into();
-    let (entry, meta) = query::read(cx, Topic::Node(Arc::clone(&name)), |state| state.node(&name)).await?;
+    let (entry, meta) =
+        query::read(cx, Topic::NodeServices(Arc::clone(&name)), |state| state.node_services(&name)).await?;
     Ok((entry.filter(|entry| cx.may(&Needed::node(&entry.node.name))), meta.uncached()))
 }
 
@@ -97,11 +99,6 @@ pub(super) fn has_meta(node: &Node, wanted: &[(String, String)]) -> bool {
 fn has_tag(tags: &[String], tag: &str) -> bool {
     // Consul folds the whole of Unicode, not ASCII alone.
     tags.iter().any(|own| own.eq_ignore_ascii_case(tag) || own.to_lowercase() == tag.to_lowercase())
-}
-
-/// The same index over a part of what was found.
-pub(super) fn part<T, U>(found: Indexed<T>, select: impl FnOnce(T) -> U) -> Indexed<U> {
-    Indexed { index: found.index, value: select(found.value) }
 }
 
 #[cfg(test)]

@@ -3,12 +3,12 @@
 use std::sync::Arc;
 
 use usher_cluster::catalog::{
-    Topic,
+    Indexed, State, Topic,
     model::{Check, Status},
 };
 
 use super::{
-    catalog::{has_meta, instances, part},
+    catalog::{has_meta, instances},
     context::{Cx, Needed},
     query,
     reply::{Failure, QueryMeta, Reply},
@@ -18,10 +18,8 @@ use super::{
 /// `GET /v1/health/node/:node`: the checks of a node and of its instances.
 pub(super) async fn node(cx: Cx) -> Result<Reply, Failure> {
     let name: Arc<str> = cx.name("Missing node name")?.into();
-    let (checks, meta) = query::read(&cx, Topic::Node(Arc::clone(&name)), |state| {
-        part(state.node(&name), |entry| entry.map(|entry| entry.checks.clone()).unwrap_or_default())
-    })
-    .await?;
+    let topic = Topic::NodeChecks(Arc::clone(&name));
+    let (checks, meta) = query::read(&cx, topic, |state| state.node_checks(&name)).await?;
     list(&cx, checks, meta)
 }
 
@@ -29,19 +27,8 @@ pub(super) async fn node(cx: Cx) -> Result<Reply, Failure> {
 pub(super) async fn checks(cx: Cx) -> Result<Reply, Failure> {
     let name: Arc<str> = cx.name("Missing service name")?.into();
     let wanted = cx.params.node_meta();
-    let (checks, meta) = query::read(&cx, Topic::Service(Arc::clone(&name)), |state| {
-        part(state.service(&name), |entry| {
-            let entry = entry.as_deref();
-            let instances = entry.map(|entry| entry.instances.as_slice()).unwrap_or_default();
-            let own = |check: &&Arc<Check>| !check.service_id.is_empty();
-            instances
-                .iter()
-                .filter(|instance| has_meta(&instance.node, &wanted))
-                .flat_map(|instance| instance.checks.iter().filter(own).cloned())
-                .collect::<Vec<_>>()
-        })
-    })
-    .await?;
+    let topic = Topic::ServiceChecks(Arc::clone(&name));
+    let (checks, meta) = query::read(&cx, topic, |state| on_nodes(state, &wanted, state.service_checks(&name))).await?;
     list(&cx, checks, meta)
 }
 
@@ -50,20 +37,23 @@ pub(super) async fn state(cx: Cx) -> Result<Reply, Failure> {
     let name = cx.name("Missing check state")?;
     let status = (name != "any").then(|| Status::from(name));
     let wanted = cx.params.node_meta();
-    let (checks, meta) = query::read(&cx, Topic::Checks, |state| {
-        part(state.checks_in_state(status.as_ref()), |mut checks| {
-            if !wanted.is_empty() {
-                let carries = |check: &Arc<Check>| {
-                    let node = state.node(&check.node).value;
-                    node.is_some_and(|entry| has_meta(&entry.node, &wanted))
-                };
-                checks.retain(carries);
-            }
-            checks
-        })
-    })
-    .await?;
+    let topic = status.clone().map_or(Topic::Checks, Topic::ChecksInState);
+    let (checks, meta) =
+        query::read(&cx, topic, |state| on_nodes(state, &wanted, state.checks_in_state(status.as_ref()))).await?;
     list(&cx, checks, meta)
+}
+
+/// Those checks whose node carries all pairs.
+fn on_nodes(
+    state: &State,
+    wanted: &[(String, String)],
+    mut found: Indexed<Vec<Arc<Check>>>,
+) -> Indexed<Vec<Arc<Check>>> {
+    if !wanted.is_empty() {
+        let carries = |node: &str| state.node(node).value.is_some_and(|entry| has_meta(&entry.node, wanted));
+        found.value.retain(|check| carries(&check.node));
+    }
+    found
 }
 
 /// A list of checks as the caller may see them.

@@ -328,12 +328,13 @@ impl Serialize for ServicesView<'_> {
 
 #[cfg(test)]
 mod tests {
-    use std::{collections::BTreeMap, sync::Arc};
+    use std::collections::BTreeMap;
 
     use serde_json::json;
     use usher_cluster::catalog::{
-        Instance, NodeEntry,
-        model::{Check, CheckDefinition, Node, Service, ServiceAddress, Status},
+        Changes, State,
+        command::{Command, Registration},
+        model::{Check, CheckDefinition, Node, Service, ServiceAddress},
     };
 
     use super::{CheckView, HealthView, NodeServiceListView, NodeServicesView, NodeView, ServiceNodeView};
@@ -378,30 +379,39 @@ mod tests {
         assert!(text(&NodeView::from(&node)).contains(r#""Meta":{}"#));
     }
 
+    /// A catalog with that one instance on that one node.
+    fn catalog(service: Service) -> State {
+        let mut state = State::default();
+        let registration = Registration {
+            node: "n".into(),
+            address: "10.0.0.1".into(),
+            datacenter: "dc1".into(),
+            service: Some(service),
+            ..Registration::default()
+        };
+        state.apply(7, Command::Register(registration), &mut Changes::default()).unwrap();
+        state
+    }
+
     #[test]
     fn an_instance_flat() {
-        let instance = Instance {
-            node: Arc::new(node()),
-            service: Arc::new(service()),
-            checks: Arc::from([]),
-            status: Status::Passing,
-        };
+        let entry = catalog(service()).service("web").value.unwrap();
+        let instance = entry.instances.iter().next().unwrap();
         assert_eq!(
-            text(&ServiceNodeView::from(&instance)),
-            r#"{"ID":"","Node":"n","Address":"10.0.0.1","Datacenter":"dc1","TaggedAddresses":null,"NodeMeta":null,"ServiceID":"w1","ServiceName":"web","ServiceTags":[],"ServiceAddress":"","ServiceWeights":{"Passing":1,"Warning":1},"ServiceMeta":{},"ServicePort":80,"ServiceEnableTagOverride":false,"CreateIndex":7,"ModifyIndex":8}"#
+            text(&ServiceNodeView::from(&**instance)),
+            r#"{"ID":"","Node":"n","Address":"10.0.0.1","Datacenter":"dc1","TaggedAddresses":null,"NodeMeta":null,"ServiceID":"w1","ServiceName":"web","ServiceTags":[],"ServiceAddress":"","ServiceWeights":{"Passing":1,"Warning":1},"ServiceMeta":{},"ServicePort":80,"ServiceEnableTagOverride":false,"CreateIndex":7,"ModifyIndex":7}"#
         );
-        assert!(text(&HealthView::from(&instance)).ends_with(r#""Checks":[]}"#));
+        assert!(text(&HealthView::from(&**instance)).ends_with(r#""Checks":[]}"#));
     }
 
     #[test]
     fn an_instance_of_a_node() {
         let tagged = BTreeMap::from([("wan".to_owned(), ServiceAddress { address: "1.2.3.4".into(), port: 9 })]);
-        let service = Service { tagged_addresses: tagged, ..service() };
-        let entry = NodeEntry { node: Arc::new(node()), services: vec![Arc::new(service)], checks: Vec::new() };
+        let entry = catalog(Service { tagged_addresses: tagged, ..service() }).node("n").value.unwrap();
         let expected = json!({
             "ID": "w1", "Service": "web", "Tags": [], "Address": "",
             "TaggedAddresses": {"wan": {"Address": "1.2.3.4", "Port": 9}}, "Meta": null, "Port": 80,
-            "Weights": {"Passing": 1, "Warning": 1}, "EnableTagOverride": false, "CreateIndex": 7, "ModifyIndex": 8
+            "Weights": {"Passing": 1, "Warning": 1}, "EnableTagOverride": false, "CreateIndex": 7, "ModifyIndex": 7
         });
         let by_id = serde_json::to_value(NodeServicesView::new(&entry, &entry.services)).unwrap();
         assert_eq!(by_id["Services"], json!({"w1": expected}));

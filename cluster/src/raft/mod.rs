@@ -176,6 +176,8 @@ pub struct Status {
     pub applied_index: u64,
     /// The last entry covered by a snapshot.
     pub last_snapshot_index: u64,
+    /// The index of the configuration in force.
+    pub configuration_index: u64,
     /// The configuration in force.
     pub peers: Vec<Peer>,
 }
@@ -269,6 +271,7 @@ impl Consensus {
             commit_index: index(metrics.local_committed),
             applied_index: index(metrics.last_applied),
             last_snapshot_index: index(metrics.snapshot),
+            configuration_index: index(*metrics.membership_config.log_id()),
             peers,
         }
     }
