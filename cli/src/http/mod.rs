@@ -63,8 +63,6 @@ pub struct Options {
     pub default_query_time: Duration,
     /// The longest a read may wait.
     pub max_query_time: Duration,
-    /// Whether checks that run commands may be registered over HTTP.
-    pub enable_remote_script_checks: bool,
     /// Whether addresses of other datacenters are their public ones.
     pub translate_wan_addrs: bool,
     /// Whether JSON is readable without being asked for, as in `-dev`.
@@ -83,7 +81,6 @@ impl Default for Options {
             http_max_conns_per_client: limits::MAX_CONNECTIONS_PER_CLIENT,
             default_query_time: Duration::from_secs(300),
             max_query_time: Duration::from_secs(600),
-            enable_remote_script_checks: false,
             translate_wan_addrs: false,
             pretty: false,
         }

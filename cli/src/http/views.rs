@@ -396,7 +396,7 @@ mod tests {
     #[test]
     fn an_instance_flat() {
         let entry = catalog(service()).service("web").value.unwrap();
-        let instance = entry.instances.iter().next().unwrap();
+        let instance = entry.instances.first().unwrap();
         assert_eq!(
             text(&ServiceNodeView::from(&**instance)),
             r#"{"ID":"","Node":"n","Address":"10.0.0.1","Datacenter":"dc1","TaggedAddresses":null,"NodeMeta":null,"ServiceID":"w1","ServiceName":"web","ServiceTags":[],"ServiceAddress":"","ServiceWeights":{"Passing":1,"Warning":1},"ServiceMeta":{},"ServicePort":80,"ServiceEnableTagOverride":false,"CreateIndex":7,"ModifyIndex":7}"#

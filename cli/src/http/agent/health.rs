@@ -117,7 +117,7 @@ fn of_service<'a>(state: &'a LocalState, service: &'a Arc<Service>) -> (Health, 
 
 #[cfg(test)]
 mod tests {
-    use std::{collections::BTreeMap, sync::Arc};
+    use std::sync::Arc;
 
     use usher_cluster::{
         catalog::model::{Check, Service, Status},
@@ -137,8 +137,8 @@ mod tests {
             };
             ((*id).to_owned(), Arc::new(check))
         });
-        let services = BTreeMap::from([("w1".to_owned(), Arc::clone(&service))]);
-        let state = LocalState { services, checks: checks.collect(), ..LocalState::default() };
+        let services = [("w1".to_owned(), Arc::clone(&service))].into_iter().collect();
+        let state = LocalState { services, checks: checks.collect() };
         of_service(&state, &service).0
     }
 

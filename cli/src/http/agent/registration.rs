@@ -6,7 +6,6 @@
 use serde_json::{Map, Value};
 use usher_cluster::{
     access::Permission,
-    catalog::model::Status,
     local::{LocalError, Source, definition::CheckSpec},
 };
 
@@ -23,9 +22,6 @@ use crate::{
 pub(in crate::http) async fn register_service(cx: Cx) -> Result<Reply, Failure> {
     let value = object(body::value(&cx.body).map_err(Failure::decode)?);
     let mut definition = definition::service_from_json(&value, Strictness::Api).map_err(Failure::decode)?;
-    if definition.name.is_empty() {
-        return Err(Failure::bad("Missing service name"));
-    }
     let replace = cx
         .params
         .switch("replace-existing-checks")
@@ -34,10 +30,6 @@ pub(in crate::http) async fn register_service(cx: Cx) -> Result<Reply, Failure> 
     if definition.token.is_empty() {
         definition.token.clone_from(&cx.token);
     }
-    if !definition.checks.iter().all(has_known_status) {
-        return Err(Failure::bad("Status for checks must 'passing', 'warning', 'critical'"));
-    }
-    definition.checks.iter().try_for_each(|check| refuse_script(check, &cx))?;
     cx.api.agent.local().register_service(definition, Source::Api, replace).await?;
     Ok(Reply::empty())
 }
@@ -59,17 +51,10 @@ pub(in crate::http) async fn deregister_service(cx: Cx) -> Result<Reply, Failure
 pub(in crate::http) async fn register_check(cx: Cx) -> Result<Reply, Failure> {
     let value = object(body::value(&cx.body).map_err(Failure::decode)?);
     let mut check = definition::check_from_json(&value, Strictness::Api).map_err(Failure::decode)?;
-    if check.name.is_empty() {
-        return Err(Failure::bad("Missing check name"));
-    }
     authorize_check(&cx, &check.service_id)?;
     if check.token.is_empty() {
         check.token.clone_from(&cx.token);
     }
-    if !has_known_status(&check) {
-        return Err(Failure::bad("Bad check status"));
-    }
-    refuse_script(&check, &cx)?;
     cx.api.agent.local().register_check(check, Source::Api).await?;
     Ok(Reply::empty())
 }
@@ -97,23 +82,6 @@ fn authorize_check(cx: &Cx, service_id: &str) -> Result<(), Failure> {
         return Err(LocalError::UnknownService(service_id.to_owned()).into());
     };
     cx.authorize(&Permission::ServiceWrite(&service.name))
-}
-
-/// Scripts may be registered over HTTP only where the configuration says so. One that could not run for want of an
-/// interval is left to be refused for that.
-fn refuse_script(check: &CheckSpec, cx: &Cx) -> Result<(), Failure> {
-    let is_script = !check.args.is_empty() && check.interval.is_some_and(|interval| !interval.is_zero());
-    if is_script && !cx.options.enable_remote_script_checks {
-        return Err(Failure::internal(
-            "Scripts are disabled on this agent from remote calls; to enable, configure 'enable_script_checks' to true",
-        ));
-    }
-    Ok(())
-}
-
-/// On an agent, unlike in the catalog, a check is in one of three states.
-fn has_known_status(check: &CheckSpec) -> bool {
-    !matches!(check.status, Some(Status::Other(_)))
 }
 
 /// `null` says as much as an object without fields.
