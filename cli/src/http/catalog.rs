@@ -68,7 +68,7 @@ pub(super) fn instances<'a>(
 pub(super) async fn node(cx: Cx) -> Result<Reply, Failure> {
     let (entry, meta) = node_entry(&cx).await?;
     let Some(entry) = entry else { return Ok(Reply::json(&())?.with_meta(meta)) };
-    let mut services = entry.services.clone();
+    let mut services: Vec<_> = entry.services.iter().cloned().collect();
     cx.visible(&mut services, |service| Needed::service(&service.name));
     Ok(Reply::json(&views::NodeServicesView::new(&entry, &services))?.with_meta(meta))
 }
@@ -76,7 +76,7 @@ pub(super) async fn node(cx: Cx) -> Result<Reply, Failure> {
 /// `GET /v1/catalog/node-services/:node`: the same as a list.
 pub(super) async fn node_services(cx: Cx) -> Result<Reply, Failure> {
     let (entry, meta) = node_entry(&cx).await?;
-    let mut services = entry.as_ref().map(|entry| entry.services.clone()).unwrap_or_default();
+    let mut services: Vec<_> = entry.iter().flat_map(|entry| entry.services.iter().cloned()).collect();
     cx.visible(&mut services, |service| Needed::service(&service.name));
     let found = entry.as_deref().map(|entry| (entry, services.as_slice()));
     Ok(Reply::json(&views::NodeServiceListView::new(found))?.with_meta(meta))

@@ -6,7 +6,7 @@
 use serde_json::{Map, Value};
 use usher_cluster::{
     access::Permission,
-    local::{LocalError, Source, definition::CheckSpec},
+    local::{LocalError, Source},
 };
 
 use crate::{
