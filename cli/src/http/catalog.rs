@@ -97,8 +97,11 @@ pub(super) fn has_meta(node: &Node, wanted: &[(String, String)]) -> bool {
 
 /// Whether the tag is among `tags`, in any case.
 fn has_tag(tags: &[String], tag: &str) -> bool {
-    // Consul folds the whole of Unicode, not ASCII alone.
-    tags.iter().any(|own| own.eq_ignore_ascii_case(tag) || own.to_lowercase() == tag.to_lowercase())
+    if tag.is_ascii() {
+        return tags.iter().any(|own| own.eq_ignore_ascii_case(tag));
+    }
+    let folded = tag.to_lowercase();
+    tags.iter().any(|own| own.to_lowercase() == folded)
 }
 
 #[cfg(test)]

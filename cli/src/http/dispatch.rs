@@ -6,12 +6,16 @@
 //!
 //! A handler that panics costs its own request a 500 and nothing else.
 
-use std::{panic::AssertUnwindSafe, sync::Arc, time::Instant};
+use std::{
+    panic::AssertUnwindSafe,
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use bytes::Bytes;
 use futures_util::FutureExt;
 use http::{
-    HeaderMap, Method, Request, Response, StatusCode,
+    HeaderMap, Method, Request, Response, StatusCode, Uri,
     header::{AUTHORIZATION, CACHE_CONTROL},
     request::Parts,
 };
@@ -29,6 +33,7 @@ use super::{
     reply::{Failure, Peer, Reply},
     routes::{self, Found, Needs, Route},
 };
+use crate::config::duration;
 
 /// Answers one request.
 pub(super) async fn answer(
@@ -37,21 +42,56 @@ pub(super) async fn answer(
     shutdown: CancellationToken,
     request: Request<Incoming>,
 ) -> Response<ResponseBody> {
+    let started = Instant::now();
     let options = api.options.load_full();
     let (head, body) = request.into_parts();
+    let line = RequestLine { method: head.method.clone(), uri: head.uri.clone(), peer };
     let query = head.uri.query().unwrap_or_default();
     let form = Form { pretty: options.pretty || wants_pretty(query), gzip: encode::accepts_gzip(&head.headers) };
     let handled = AssertUnwindSafe(process(&api, &options, peer, &shutdown, head, body)).catch_unwind().await;
     let outcome = handled.unwrap_or_else(|_| {
-        tracing::error!(target: "usher::http", "a request handler panicked");
+        tracing::error!("a request handler panicked");
         Err(Failure::internal("internal error: the request could not be handled"))
     });
-    if let Err(failure) = &outcome
-        && failure.status.is_server_error()
-    {
-        tracing::warn!(target: "usher::http", status = failure.status.as_u16(), error = %failure.text, "request failed");
-    }
+    line.log(&outcome, started.elapsed());
     encode::response(outcome, form, &options, shutdown).await
+}
+
+/// What the log tells of a request.
+struct RequestLine {
+    method: Method,
+    uri: Uri,
+    peer: Peer,
+}
+
+impl RequestLine {
+    fn log(&self, outcome: &Result<Reply, Failure>, latency: Duration) {
+        let (method, url) = (&self.method, || without_token(&self.uri));
+        match outcome {
+            Err(failure) if failure.status.is_server_error() => {
+                tracing::error!(method = %method, url = url(), from = %self.peer, error = failure.text, "Request error");
+            }
+            Err(failure) => {
+                tracing::debug!(method = %method, url = url(), from = %self.peer, error = failure.text, "Request error");
+            }
+            Ok(_) => {}
+        }
+        tracing::debug!(
+            method = %method,
+            url = url(),
+            from = %self.peer,
+            latency = duration::format(latency),
+            "Request finished"
+        );
+    }
+}
+
+/// A request's path and parameters, its secret left out.
+fn without_token(uri: &Uri) -> String {
+    let Some(query) = uri.query() else { return uri.path().to_owned() };
+    let hidden = |pair| if str::starts_with(pair, "token=") { "token=<hidden>" } else { pair };
+    let query: Vec<&str> = query.split('&').map(hidden).collect();
+    format!("{}?{}", uri.path(), query.join("&"))
 }
 
 /// Whether `?pretty` is given, before the parameters are known to be well formed.
@@ -181,7 +221,7 @@ async fn collect(body: Incoming) -> Result<Bytes, Failure> {
 mod tests {
     use http::{HeaderMap, HeaderValue};
 
-    use super::{may_write, token, wants_pretty};
+    use super::{may_write, token, wants_pretty, without_token};
     use crate::http::{Options, params::Params, reply::Peer};
 
     #[test]
@@ -209,6 +249,17 @@ mod tests {
         assert!(may_write(&listed, tcp("10.2.3.4:5")));
         assert!(!may_write(&listed, tcp("1.2.3.4:5")));
         assert!(!may_write(&listed, Peer::Unix));
+    }
+
+    #[test]
+    fn secrets_stay_out_of_the_log() {
+        for (uri, expected) in [
+            ("/v1/agent/self", "/v1/agent/self"),
+            ("/v1/agent/self?pretty&token=abc&wait=5s", "/v1/agent/self?pretty&token=<hidden>&wait=5s"),
+            ("/v1/agent/self?token=abc", "/v1/agent/self?token=<hidden>"),
+        ] {
+            assert_eq!(without_token(&uri.parse().unwrap()), expected);
+        }
     }
 
     #[test]

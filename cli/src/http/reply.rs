@@ -1,6 +1,6 @@
 //! What a handler gives back: a [`Reply`] or a [`Failure`]. Both are values; [`super::encode`] makes responses of them.
 
-use std::net::SocketAddr;
+use std::{fmt, net::SocketAddr};
 
 use http::StatusCode;
 use serde::Serialize;
@@ -140,12 +140,12 @@ impl Failure {
     }
 
     /// 400 with the prefix Consul puts before some texts.
-    pub(super) fn bad_request(text: impl std::fmt::Display) -> Self {
+    pub(super) fn bad_request(text: impl fmt::Display) -> Self {
         Self::bad(format!("Bad request: {text}"))
     }
 
     /// 400 for a body that cannot be understood.
-    pub(super) fn decode(error: impl std::fmt::Display) -> Self {
+    pub(super) fn decode(error: impl fmt::Display) -> Self {
         Self::bad(format!("Request decode failed: {error}"))
     }
 
@@ -215,4 +215,13 @@ pub(super) enum Peer {
     Tcp(SocketAddr),
     /// Over a unix socket.
     Unix,
+}
+
+impl fmt::Display for Peer {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Tcp(address) => address.fmt(formatter),
+            Self::Unix => formatter.write_str("@"),
+        }
+    }
 }

@@ -61,7 +61,7 @@ pub async fn serve(listeners: Vec<Listener>, api: Arc<Api>, shutdown: Cancellati
     accepting.wait().await;
     connections.close();
     if tokio::time::timeout(GRACE, connections.wait()).await.is_err() {
-        tracing::warn!(target: "usher::http", connections = connections.len(), "connections did not end in time");
+        tracing::warn!(connections = connections.len(), "connections did not end in time");
     }
 }
 
@@ -90,7 +90,7 @@ async fn accept(server: Arc<Server>, listener: Listener, connections: TaskTracke
             None => return,
             Some(Ok((stream, peer))) => admit(&server, stream, peer, &connections),
             Some(Err(error)) => {
-                tracing::error!(target: "usher::http", error = %error, "cannot accept a connection");
+                tracing::error!(error = %error, "cannot accept a connection");
                 shutdown.run_until_cancelled(tokio::time::sleep(ACCEPT_PAUSE)).await;
             }
         }
@@ -173,7 +173,7 @@ where
         }
     };
     if let Err(error) = ended {
-        tracing::trace!(target: "usher::http", error = %error, "connection ended");
+        tracing::trace!(error = %error, "connection ended");
     }
 }
 
