@@ -1,4 +1,11 @@
 //! One agent: start, use, leave, stop. The handle the command line, the HTTP API and DNS hold.
+//!
+//! Only wires: opens the data directory, takes the ports, loads what was registered and starts consensus, then the two
+//! tasks that keep the catalog true: the leader's duties and anti-entropy.
+
+pub(crate) mod identity;
+mod join;
+mod listen;
 
 use std::{
     collections::BTreeMap,
@@ -8,15 +15,25 @@ use std::{
     time::Duration,
 };
 
+use futures_util::{FutureExt, future::BoxFuture};
+use parking_lot::Mutex;
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
+use uuid::Uuid;
+
+use self::{identity::OwnNode, join::Here, listen::Ports};
 use crate::{
     access::{Authorizer, Denied, NoPath, Permission, Router},
     catalog::{Catalog, command::Command},
+    datadir::DataDir,
+    leader::{self, Leadership, OwnServer},
     local::{
-        Local,
+        self, Local, Proposer,
         definition::{CheckSpec, ServiceDefinition},
+        sync::Mode,
+        validate::{ScriptPolicy, is_dns_label},
     },
-    membership::Member,
-    raft::{Applied, Consensus, ProposeError},
+    membership::{Member, Membership},
+    raft::{self, Applied, Consensus, ProposeError},
 };
 
 /// Everything an agent must know to start. Built by the configuration, already validated.
@@ -62,6 +79,10 @@ pub struct Options {
     pub services: Vec<ServiceDefinition>,
     /// Checks from configuration files.
     pub checks: Vec<CheckSpec>,
+    /// Whether checks from configuration files may run commands.
+    pub enable_local_script_checks: bool,
+    /// Whether checks registered by the HTTP API may run commands.
+    pub enable_remote_script_checks: bool,
     /// The version members are told, such as `0.1.0`.
     pub version: String,
 }
@@ -84,13 +105,19 @@ pub enum StartError {
         source: std::io::Error,
     },
     /// The data directory cannot be used; the text says which file and why.
-    #[error("data directory {path}: {reason}")]
+    #[error("data directory: {path} {reason}")]
     DataDir {
         /// Which directory or file.
         path: PathBuf,
         /// What is wrong with it.
         reason: String,
     },
+    /// A service or check of the configuration is refused.
+    #[error(transparent)]
+    Definition(#[from] local::LocalError),
+    /// What is asked for is not built yet.
+    #[error("{0}")]
+    NotBuilt(&'static str),
 }
 
 /// Why a write did not happen.
@@ -110,77 +137,261 @@ pub enum WriteError {
 /// A running agent. Clones share it.
 #[derive(Clone)]
 pub struct Agent {
-    _private: Arc<()>,
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    options: Options,
+    node_id: String,
+    catalog: Arc<Catalog>,
+    local: Arc<Local>,
+    consensus: Consensus,
+    router: Router,
+    authorizer: Arc<dyn Authorizer>,
+    membership: Arc<Membership>,
+    /// Held until the agent has stopped: its lock keeps others out.
+    data_dir: Mutex<Option<DataDir>>,
+    tasks: TaskTracker,
+    stop: CancellationToken,
 }
 
 impl Agent {
     /// Starts: opens the data directory, listens, joins consensus, registers itself and what `options` declares.
-    /// Returns once local reads are served; a leader may still be elected.
-    pub async fn start(_options: Options, _authorizer: Arc<dyn Authorizer>) -> Result<Self, StartError> {
-        unimplemented!()
+    /// Returns once local reads are served; a leader may still be elected. The options it then shows have the ports the
+    /// system chose where they said 0.
+    pub async fn start(mut options: Options, authorizer: Arc<dyn Authorizer>) -> Result<Self, StartError> {
+        if !options.server {
+            return Err(StartError::NotBuilt("client agents are not built yet: start with -server or -dev"));
+        }
+        let (data_dir, node_id) = identify(&options)?;
+        let ports = Ports::bind(&mut options).await?;
+        warn_of_names(&options);
+        let node = OwnNode::new(&options, &node_id);
+        let catalog = Arc::new(Catalog::default());
+        let consensus = Consensus::start(consensus_options(&options, &node_id), catalog.clone()).await?;
+        let proposer = Arc::new(Held { consensus: consensus.clone(), hold: options.rpc_hold });
+        let (tasks, stop) = (TaskTracker::new(), CancellationToken::new());
+        let local = load_local(&options, &node, &catalog, proposer.clone(), &tasks, &stop).await;
+        let local = match local {
+            Ok(local) => local,
+            Err(error) => {
+                consensus.shutdown().await;
+                return Err(error);
+            }
+        };
+        ports.serve(&tasks, &stop);
+        let inner = Inner {
+            membership: Arc::new(Membership::alone(&options, &node_id)),
+            router: Router::new(&options.datacenter),
+            data_dir: Mutex::new(data_dir),
+            options,
+            node_id,
+            catalog,
+            local,
+            consensus,
+            authorizer,
+            tasks,
+            stop,
+        };
+        inner.keep_catalog_true(node, proposer);
+        Ok(Self { inner: Arc::new(inner) })
     }
+
     /// What it was started with.
     pub fn options(&self) -> &Options {
-        unimplemented!()
+        &self.inner.options
     }
+
     /// The node's UUID.
     pub fn node_id(&self) -> &str {
-        unimplemented!()
+        &self.inner.node_id
     }
+
     /// The local copy of the catalog.
     pub fn catalog(&self) -> &Arc<Catalog> {
-        unimplemented!()
+        &self.inner.catalog
     }
+
     /// What this agent itself has registered.
     pub fn local(&self) -> &Arc<Local> {
-        unimplemented!()
+        &self.inner.local
     }
+
     /// Consensus, on servers (every agent is one until clients are built).
     pub fn consensus(&self) -> &Consensus {
-        unimplemented!()
+        &self.inner.consensus
     }
+
     /// The way to datacenters.
     pub fn router(&self) -> &Router {
-        unimplemented!()
+        &self.inner.router
     }
+
     /// Passes if the holder of `token` has the permission.
-    pub fn authorize(&self, _token: &str, _permission: &Permission<'_>) -> Result<(), Denied> {
-        unimplemented!()
+    pub fn authorize(&self, token: &str, permission: &Permission<'_>) -> Result<(), Denied> {
+        if self.inner.authorizer.allows(token, permission) { Ok(()) } else { Err(Denied) }
     }
+
     /// Commits a command in `datacenter` (empty means this one), waiting up to `rpc_hold` for a leader.
-    pub async fn write(&self, _datacenter: &str, _command: Command) -> Result<Applied, WriteError> {
-        unimplemented!()
+    pub async fn write(&self, datacenter: &str, command: Command) -> Result<Applied, WriteError> {
+        self.inner.router.route(datacenter)?;
+        Ok(self.inner.consensus.propose(command, self.inner.options.rpc_hold).await?)
     }
+
     /// The members of this datacenter's pool.
     pub fn members_lan(&self) -> Vec<Member> {
-        unimplemented!()
+        self.inner.membership.lan()
     }
+
     /// The members of the pool between datacenters (servers only).
     pub fn members_wan(&self) -> Vec<Member> {
-        unimplemented!()
+        self.inner.membership.wan()
     }
+
     /// Joins the agents at `addresses` (`host` or `host:port`); says how many were reached, or why none was.
-    pub async fn join(&self, _addresses: &[String], _wan: bool) -> Result<usize, String> {
-        unimplemented!()
+    ///
+    /// This version reaches itself alone; of any other agent it says that clusters are not built yet.
+    pub async fn join(&self, addresses: &[String], wan: bool) -> Result<usize, String> {
+        let options = &self.inner.options;
+        let port = match (wan, options.serf_wan_port) {
+            (false, _) => options.serf_lan_port,
+            (true, Some(port)) => port,
+            (true, None) => return Err("WAN federation is disabled".to_owned()),
+        };
+        join::join(Here { bind: options.bind, port }, addresses).await
     }
+
     /// Forgets a failed member; the text of the error is Consul's (`agent: No node found with name 'x'`).
-    pub async fn force_leave(&self, _name: &str) -> Result<(), String> {
-        unimplemented!()
+    pub async fn force_leave(&self, name: &str) -> Result<(), String> {
+        self.inner.membership.force_leave(name)
     }
-    /// Replaces what configuration files declared.
-    pub async fn reload(&self, _services: Vec<ServiceDefinition>, _checks: Vec<CheckSpec>) -> Result<(), String> {
-        unimplemented!()
+
+    /// Replaces what configuration files declared, keeping what is the same. Without a data directory registrations by
+    /// the API are forgotten, as nothing keeps them (as in Consul). On an error nothing has changed.
+    pub async fn reload(&self, services: Vec<ServiceDefinition>, checks: Vec<CheckSpec>) -> Result<(), String> {
+        let local = &self.inner.local;
+        let targets = local.reload(services, checks).await.map_err(|error| error.to_string())?;
+        if let Err(error) = local.push(targets, Mode::Registered).await {
+            tracing::warn!(target: "agent", error = %error, "What was reloaded will be synchronised later");
+            local.request_comparison();
+        }
+        Ok(())
     }
+
     /// Leaves the cluster gracefully; [`Agent::shutdown`] follows.
+    ///
+    /// The last server takes its cluster with it: nothing is removed from the log or the catalog, so that it is there
+    /// again after a start.
     pub async fn leave(&self) {
-        unimplemented!()
+        tracing::info!(target: "agent.server", "server starting leave");
+        self.inner.membership.leave();
     }
-    /// Stops everything; what was acknowledged is on disk.
+
+    /// Stops everything; what was acknowledged is on disk. Another agent may use the data directory then.
     pub async fn shutdown(&self) {
-        unimplemented!()
+        let inner = &self.inner;
+        inner.stop.cancel();
+        inner.tasks.close();
+        inner.tasks.wait().await;
+        inner.consensus.shutdown().await;
+        drop(inner.data_dir.lock().take());
     }
+
     /// Resolves with the reason when the agent can no longer do its work and the process must end.
     pub async fn failed(&self) -> String {
-        unimplemented!()
+        self.inner.consensus.failed().await
     }
 }
+
+impl Inner {
+    /// Starts the tasks that keep this agent's part of the catalog true.
+    fn keep_catalog_true(&self, node: OwnNode, proposer: Arc<dyn Proposer>) {
+        let own = OwnServer { node, server_port: self.options.server_port, version: self.options.version.clone() };
+        self.tasks.spawn(leader::run(
+            own,
+            self.consensus.clone(),
+            self.catalog.clone(),
+            proposer,
+            self.local.clone(),
+            self.stop.clone(),
+        ));
+        let membership = self.membership.clone();
+        let (members, random) = (move || membership.size(), || rand::random::<f64>());
+        self.tasks.spawn(local::run_syncer(self.local.clone(), members, random, self.stop.clone()));
+    }
+}
+
+/// Consensus with the time a call waits for a leader.
+struct Held {
+    consensus: Consensus,
+    hold: Duration,
+}
+
+impl Proposer for Held {
+    fn propose(&self, command: Command) -> BoxFuture<'_, Result<Applied, ProposeError>> {
+        self.consensus.propose(command, self.hold).boxed()
+    }
+}
+
+impl Leadership for Consensus {
+    async fn changed(&self, was: bool) -> bool {
+        self.leadership_changed(was).await
+    }
+}
+
+/// Opens the data directory, if there is one, and says who the node is.
+fn identify(options: &Options) -> Result<(Option<DataDir>, String), StartError> {
+    let fresh = Uuid::new_v4();
+    let configured = options.node_id.as_deref();
+    let Some(path) = &options.data_dir else {
+        return Ok((None, configured.map_or_else(|| fresh.to_string(), str::to_ascii_lowercase)));
+    };
+    let data_dir = DataDir::open(path)?;
+    let node_id = data_dir.node_id(configured, fresh)?;
+    Ok((Some(data_dir), node_id))
+}
+
+fn consensus_options(options: &Options, node_id: &str) -> raft::Options {
+    raft::Options {
+        directory: options.data_dir.as_ref().map(|path| path.join("raft")),
+        address: SocketAddr::new(options.advertise, options.server_port),
+        node_id: node_id.to_owned(),
+        node_name: options.node_name.clone(),
+        bootstrap: options.bootstrap,
+        multiplier: options.raft_multiplier,
+        snapshot_threshold: options.snapshot_threshold,
+        trailing_logs: options.trailing_logs,
+    }
+}
+
+/// Loads what was registered and adds what the configuration declares. The catalog follows once there is a leader.
+async fn load_local(
+    options: &Options,
+    node: &OwnNode,
+    catalog: &Arc<Catalog>,
+    proposer: Arc<dyn Proposer>,
+    tasks: &TaskTracker,
+    stop: &CancellationToken,
+) -> Result<Arc<Local>, StartError> {
+    let scripts =
+        ScriptPolicy { from_config: options.enable_local_script_checks, from_api: options.enable_remote_script_checks };
+    let local_options =
+        local::Options { node: node.clone(), server: options.server, scripts, data_dir: options.data_dir.clone() };
+    let local = Local::start(local_options, catalog.clone(), proposer, tasks, stop.clone()).await?;
+    local.reload(options.services.clone(), options.checks.clone()).await?;
+    Ok(local)
+}
+
+fn warn_of_names(options: &Options) {
+    if !is_dns_label(&options.node_name) {
+        tracing::warn!(
+            target: "agent",
+            node_name = %options.node_name,
+            "Node name will not be discoverable via DNS due to invalid characters. Valid characters include all \
+             alpha-numerics and dashes."
+        );
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -10,6 +10,8 @@
 //! - [`raft`]: the log every server agrees on; the only place that names openraft.
 //! - [`local`]: what this agent itself has registered, and its synchronisation with the catalog.
 //! - [`membership`]: the table of agents.
+//! - `leader`: the members belong into the catalog.
+//! - `datadir`: the data directory and its lock.
 //! - [`access`]: permissions and the way to datacenters.
 //! - [`agent`]: the handle of a running agent.
 //!
@@ -18,6 +20,8 @@
 pub mod access;
 pub mod agent;
 pub mod catalog;
+mod datadir;
+mod leader;
 pub mod local;
 pub mod membership;
 pub mod raft;

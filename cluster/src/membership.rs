@@ -1,6 +1,23 @@
 //! The table of agents: who they are, where they are reached and whether they are alive.
+//!
+//! This agent alone is in it until agents find each other.
 
 use std::collections::BTreeMap;
+
+use parking_lot::RwLock;
+
+use crate::agent::Options;
+
+/// Versions of Consul's protocols, as members are told them: clients choose what they may ask by these.
+pub(crate) mod protocol {
+    pub(crate) const CONSUL: &str = "2";
+    pub(crate) const CONSUL_MIN: &str = "2";
+    pub(crate) const CONSUL_MAX: &str = "3";
+    pub(crate) const RAFT: &str = "3";
+    pub(crate) const SERF_CURRENT: &str = "2";
+    pub(crate) const SERF_MIN: &str = "1";
+    pub(crate) const SERF_MAX: &str = "5";
+}
 
 /// One agent as gossip knows it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -43,4 +60,104 @@ impl MemberStatus {
             Self::Failed => "failed",
         }
     }
+}
+
+/// The two tables: of this datacenter, and between datacenters.
+#[derive(Debug)]
+pub(crate) struct Membership {
+    pools: RwLock<Pools>,
+}
+
+#[derive(Debug)]
+struct Pools {
+    lan: Vec<Member>,
+    wan: Vec<Member>,
+}
+
+impl Membership {
+    /// The tables of an agent that knows nobody else.
+    pub(crate) fn alone(options: &Options, node_id: &str) -> Self {
+        let mut tags = tags(options, node_id);
+        let wan = options.serf_wan_port.filter(|_| options.server).map(|port| Member {
+            name: format!("{}.{}", options.node_name, options.datacenter),
+            address: options.advertise_wan,
+            port,
+            tags: tags.clone(),
+            status: MemberStatus::Alive,
+        });
+        if let Some(wan) = &wan {
+            tags.insert("wan_join_port".to_owned(), wan.port.to_string());
+        }
+        let lan = Member {
+            name: options.node_name.clone(),
+            address: options.advertise,
+            port: options.serf_lan_port,
+            tags,
+            status: MemberStatus::Alive,
+        };
+        Self { pools: RwLock::new(Pools { lan: vec![lan], wan: wan.into_iter().collect() }) }
+    }
+
+    /// This datacenter's members.
+    pub(crate) fn lan(&self) -> Vec<Member> {
+        self.pools.read().lan.clone()
+    }
+
+    /// The members between datacenters.
+    pub(crate) fn wan(&self) -> Vec<Member> {
+        self.pools.read().wan.clone()
+    }
+
+    /// How many members this datacenter has.
+    pub(crate) fn size(&self) -> usize {
+        self.pools.read().lan.len()
+    }
+
+    /// This agent says that it is going.
+    pub(crate) fn leave(&self) {
+        let mut pools = self.pools.write();
+        let Pools { lan, wan } = &mut *pools;
+        for member in lan.iter_mut().chain(wan) {
+            member.status = MemberStatus::Left;
+        }
+    }
+
+    /// Forgets a failed member. A living one refutes that it is gone, so that nothing happens.
+    pub(crate) fn force_leave(&self, name: &str) -> Result<(), String> {
+        let pools = self.pools.read();
+        if pools.lan.iter().chain(&pools.wan).any(|member| member.name == name) {
+            return Ok(());
+        }
+        Err(format!("agent: No node found with name '{name}'"))
+    }
+}
+
+/// What this agent tells of itself in both pools.
+fn tags(options: &Options, node_id: &str) -> BTreeMap<String, String> {
+    let mut tags: BTreeMap<String, String> = [
+        ("acls", "0"),
+        ("dc", &options.datacenter),
+        ("id", node_id),
+        ("segment", ""),
+        ("vsn", protocol::CONSUL),
+        ("vsn_max", protocol::CONSUL_MAX),
+        ("vsn_min", protocol::CONSUL_MIN),
+    ]
+    .into_iter()
+    .map(|(key, value)| (key.to_owned(), value.to_owned()))
+    .collect();
+    // Consul tells a revision after the colon; its clients expect one there.
+    tags.insert("build".to_owned(), format!("{}:", options.version));
+    if !options.server {
+        tags.insert("role".to_owned(), "node".to_owned());
+        return tags;
+    }
+    tags.insert("role".to_owned(), "consul".to_owned());
+    tags.insert("port".to_owned(), options.server_port.to_string());
+    tags.insert("raft_vsn".to_owned(), protocol::RAFT.to_owned());
+    // As Consul: a server in development mode forms its cluster without saying so.
+    if options.bootstrap && options.data_dir.is_some() {
+        tags.insert("bootstrap".to_owned(), "1".to_owned());
+    }
+    tags
 }

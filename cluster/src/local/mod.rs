@@ -1,11 +1,65 @@
 //! What this agent itself has registered: kept on disk, and kept true in the catalog (anti-entropy).
+//!
+//! ```text
+//!   definition ─► validate ─► records (a change tried on a clone) ─► store (on disk) ─► published
+//!                                                                                          │
+//!                     catalog ◄── commands ◄── sync (what differs) ◄───────────────────────┘
+//! ```
+//!
+//! [`validate`], [`build`], [`records`] and [`sync`] are pure. One task (`writer`) makes the changes in batches, so that
+//! many registrations share the syncs of the disk; the caller then pushes its own change to the catalog, and a task
+//! (`syncer`) compares everything from time to time.
+//!
+//! Changes of one service follow one another: the catalog never sees an older state of it after a newer one.
 
 pub mod definition;
 
-use std::{collections::BTreeMap, sync::Arc};
+mod build;
+mod records;
+mod store;
+pub(crate) mod sync;
+mod syncer;
+pub(crate) mod validate;
+mod writer;
 
-use self::definition::{CheckSpec, ServiceDefinition};
-use crate::catalog::model::{Check, Service};
+use std::sync::Arc;
+
+use arc_swap::ArcSwap;
+use futures_util::{StreamExt, future::BoxFuture, stream};
+use imbl::OrdMap;
+use tokio::sync::{Mutex, MutexGuard, Notify, mpsc, oneshot, watch};
+use tokio_util::sync::CancellationToken;
+
+use self::{
+    build::fold,
+    definition::{CheckSpec, ServiceDefinition},
+    records::{Effect, Operation, Records, Target},
+    store::Store,
+    sync::{Mode, Plan, Remote, View},
+    validate::ScriptPolicy,
+    writer::Request,
+};
+use crate::{
+    agent::{StartError, identity::OwnNode},
+    catalog::{
+        Catalog,
+        command::Command,
+        model::{Check, Service},
+    },
+    datadir::refused,
+    raft::{Applied, ProposeError},
+};
+
+pub(crate) use self::syncer::run as run_syncer;
+
+/// Locks by which changes of one service follow one another; different services rarely share one.
+const LOCKS: usize = 64;
+/// Requests that may wait for the writer; more wait with their caller.
+const REQUESTS_MAX: usize = 1024;
+/// Commands on their way to consensus at once while everything is compared.
+const PUSHES_MAX: usize = 64;
+/// How often one target is looked at again because the catalog's tags were taken over meanwhile.
+const ADOPTIONS_MAX: usize = 4;
 
 /// Where a definition came from: decides what a reload replaces and what is kept on disk.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -16,16 +70,16 @@ pub enum Source {
     Api,
 }
 
-/// This agent's registrations at one moment.
+/// This agent's registrations at one moment. Cloning shares everything.
 #[derive(Clone, Debug, Default)]
 pub struct LocalState {
     /// By service id.
-    pub services: BTreeMap<String, Arc<Service>>,
+    pub services: OrdMap<String, Arc<Service>>,
     /// By check id.
-    pub checks: BTreeMap<String, Arc<Check>>,
+    pub checks: OrdMap<String, Arc<Check>>,
 }
 
-/// Why a registration was refused. Nothing was changed.
+/// Why a registration was refused. Nothing was changed. Clients match the texts.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum LocalError {
@@ -38,45 +92,308 @@ pub enum LocalError {
     /// A check names a service that is not registered here.
     #[error("ServiceID \"{0}\" does not exist")]
     UnknownService(String),
+    /// A check runs a command, and checks from there may not.
+    #[error("{}", scripts_disabled(*.0))]
+    ScriptsDisabled(Source),
+    /// The agent is stopping.
+    #[error("the agent is stopping")]
+    Stopped,
+}
+
+fn scripts_disabled(source: Source) -> &'static str {
+    match source {
+        Source::Api => {
+            "Scripts are disabled on this agent from remote calls; to enable, configure 'enable_script_checks' to true"
+        }
+        Source::Config => {
+            "Scripts are disabled on this agent; to enable, configure 'enable_script_checks' or \
+             'enable_local_script_checks' to true"
+        }
+    }
+}
+
+/// The way of a command into the catalog: consensus, with the time to wait for a leader.
+pub(crate) trait Proposer: Send + Sync + 'static {
+    /// Commits and applies; when it returns `Ok` the catalog shows it.
+    fn propose(&self, command: Command) -> BoxFuture<'_, Result<Applied, ProposeError>>;
+}
+
+/// What [`Local`] must know to start.
+pub(crate) struct Options {
+    pub(crate) node: OwnNode,
+    pub(crate) server: bool,
+    pub(crate) scripts: ScriptPolicy,
+    /// Where registrations are kept; `None` keeps nothing.
+    pub(crate) data_dir: Option<std::path::PathBuf>,
 }
 
 /// The store of local registrations.
-pub struct Local {}
+pub struct Local {
+    node: OwnNode,
+    server: bool,
+    scripts: ScriptPolicy,
+    /// Whether registrations by the API outlast a reload: they do where they are on disk.
+    keep_api: bool,
+    catalog: Arc<Catalog>,
+    proposer: Arc<dyn Proposer>,
+    records: Arc<ArcSwap<Records>>,
+    shown: watch::Sender<Arc<LocalState>>,
+    requests: mpsc::Sender<Request>,
+    locks: [Mutex<()>; LOCKS],
+    /// Asks the syncer to compare everything now.
+    compare: Notify,
+}
 
 impl Local {
+    /// Loads what was kept and starts the writer on `tasks`. It ends once `Local` is closed and what waits is done.
+    pub(crate) async fn start(
+        options: Options,
+        catalog: Arc<Catalog>,
+        proposer: Arc<dyn Proposer>,
+        tasks: &tokio_util::task::TaskTracker,
+        stop: CancellationToken,
+    ) -> Result<Arc<Self>, StartError> {
+        let node_name = options.node.name.clone();
+        let keep_api = options.data_dir.is_some();
+        let (store, records) = match options.data_dir {
+            None => (None, Records::new(&node_name)),
+            Some(path) => {
+                let directory = path.clone();
+                let loaded = tokio::task::spawn_blocking(move || load(&path, &node_name)).await;
+                let (store, records) = loaded.map_err(|error| refused(&directory, error.to_string()))??;
+                (Some(store), records)
+            }
+        };
+        let shown = watch::Sender::new(records.shown().clone());
+        let records = Arc::new(ArcSwap::from_pointee(records));
+        let (requests, inbox) = mpsc::channel(REQUESTS_MAX);
+        tasks.spawn(writer::run(inbox, records.clone(), shown.clone(), store, stop));
+        Ok(Arc::new(Self {
+            node: options.node,
+            server: options.server,
+            scripts: options.scripts,
+            keep_api,
+            catalog,
+            proposer,
+            records,
+            shown,
+            requests,
+            locks: [const { Mutex::const_new(()) }; LOCKS],
+            compare: Notify::new(),
+        }))
+    }
+
     /// What is registered now.
     pub fn state(&self) -> Arc<LocalState> {
-        unimplemented!()
+        self.records.load().shown().clone()
     }
 
     /// Validates, keeps and registers a service; returns once the catalog has it, or (no leader within the hold time)
     /// once it is kept and its synchronisation is under way.
     pub async fn register_service(
         &self,
-        _definition: ServiceDefinition,
-        _source: Source,
-        _replace_existing_checks: bool,
+        definition: ServiceDefinition,
+        source: Source,
+        replace_existing_checks: bool,
     ) -> Result<(), LocalError> {
-        unimplemented!()
+        let warnings = validate::service(&definition, source, self.scripts)?;
+        warn_of(warnings);
+        let target = Target::Service(fold(build::service_id(&definition)));
+        let definition = Box::new(definition);
+        let _lock = self.lock(&target).await;
+        let effect = self.change(Operation::RegisterService { definition, source, replace_existing_checks }).await?;
+        self.push_all(&effect, Mode::Registered).await;
+        Ok(())
     }
 
     /// Removes a service and its checks; an unknown id is no error (`false`).
-    pub async fn deregister_service(&self, _id: &str) -> Result<bool, LocalError> {
-        unimplemented!()
+    pub async fn deregister_service(&self, id: &str) -> Result<bool, LocalError> {
+        let _lock = self.lock(&Target::Service(fold(id))).await;
+        let effect = self.change(Operation::DeregisterService { id: id.to_owned() }).await?;
+        self.push_all(&effect, Mode::Registered).await;
+        Ok(effect.known)
     }
 
     /// Keeps and registers a check alone.
-    pub async fn register_check(&self, _check: CheckSpec, _source: Source) -> Result<(), LocalError> {
-        unimplemented!()
+    pub async fn register_check(&self, check: CheckSpec, source: Source) -> Result<(), LocalError> {
+        validate::check(&check, source, self.scripts)?;
+        let id = if check.id.is_empty() { &check.name } else { &check.id };
+        let target = if check.service_id.is_empty() {
+            Target::Check(fold(id))
+        } else {
+            Target::Service(fold(&check.service_id))
+        };
+        let _lock = self.lock(&target).await;
+        let effect = self.change(Operation::RegisterCheck { spec: Box::new(check), source }).await?;
+        self.push_all(&effect, Mode::Registered).await;
+        Ok(())
     }
 
     /// Removes a check; an unknown id is no error (`false`).
-    pub async fn deregister_check(&self, _id: &str) -> Result<bool, LocalError> {
-        unimplemented!()
+    pub async fn deregister_check(&self, id: &str) -> Result<bool, LocalError> {
+        let Some(target) = self.records.load().target_of_check(&fold(id)) else {
+            return Ok(false);
+        };
+        let _lock = self.lock(&target).await;
+        let effect = self.change(Operation::DeregisterCheck { id: id.to_owned() }).await?;
+        self.push_all(&effect, Mode::Registered).await;
+        Ok(effect.known)
     }
 
     /// Waits for the next change of what is registered, from the version `seen`. Never returns the same version.
-    pub async fn changed(&self, _seen: &Arc<LocalState>) -> Arc<LocalState> {
-        unimplemented!()
+    pub async fn changed(&self, seen: &Arc<LocalState>) -> Arc<LocalState> {
+        let mut versions = self.shown.subscribe();
+        // The sender lives in `self`: the wait cannot fail, and if it did the newest version would be the answer.
+        let _ = versions.wait_for(|version| !Arc::ptr_eq(version, seen)).await;
+        versions.borrow().clone()
+    }
+
+    /// Replaces what configuration files declared; on an error nothing has changed. The catalog follows.
+    pub(crate) async fn reload(
+        &self,
+        services: Vec<ServiceDefinition>,
+        checks: Vec<CheckSpec>,
+    ) -> Result<Vec<Target>, LocalError> {
+        let mut warnings = Vec::new();
+        for definition in &services {
+            let named = |error| named("service", build::service_id(definition), error);
+            warnings.extend(validate::service(definition, Source::Config, self.scripts).map_err(named)?);
+        }
+        for spec in &checks {
+            validate::check(spec, Source::Config, self.scripts).map_err(|error| named("check", &spec.name, error))?;
+        }
+        warn_of(warnings);
+        let keep_api = self.keep_api;
+        let effect = self.change(Operation::Reload { services, checks, keep_api }).await?;
+        Ok(effect.targets)
+    }
+
+    /// Brings these targets of the catalog up to what is registered here.
+    pub(crate) async fn push(&self, targets: Vec<Target>, mode: Mode) -> Result<(), ProposeError> {
+        let mut pushes = stream::iter(targets)
+            .map(|target| async move {
+                let _lock = self.lock(&target).await;
+                self.push_locked(&target, mode).await
+            })
+            .buffer_unordered(PUSHES_MAX);
+        while let Some(pushed) = pushes.next().await {
+            pushed?;
+        }
+        Ok(())
+    }
+
+    /// Compares everything with the catalog and brings it up to what is registered here.
+    pub(crate) async fn compare_all(&self) -> Result<(), ProposeError> {
+        let targets = {
+            let state = self.catalog.state();
+            let records = self.records.load_full();
+            let entry = state.node_entry(&fold(&self.node.name)).map(AsRef::as_ref);
+            View { node: &self.node, records: &records, remote: Remote::all(entry), server: self.server }.targets()
+        };
+        self.push(targets, Mode::Compare).await
+    }
+
+    /// Asks for a comparison of everything soon.
+    pub(crate) fn request_comparison(&self) {
+        self.compare.notify_one();
+    }
+
+    /// Whether the service of that id is registered here.
+    pub(crate) fn has_service(&self, id: &str) -> bool {
+        self.records.load().service(&fold(id)).is_some()
+    }
+
+    async fn lock(&self, target: &Target) -> MutexGuard<'_, ()> {
+        let key = match target {
+            Target::Node => "",
+            Target::Service(key) | Target::Check(key) => key,
+        };
+        let position = crc32fast::hash(key.as_bytes()) as usize % LOCKS;
+        #[expect(clippy::indexing_slicing, reason = "the position is a remainder of the number of locks")]
+        self.locks[position].lock().await
+    }
+
+    /// Has the writer make a change: it is on disk and published when this returns.
+    async fn change(&self, operation: Operation) -> Result<Effect, LocalError> {
+        let (reply, answer) = oneshot::channel();
+        self.requests.send(Request { operation, reply }).await.map_err(|_| LocalError::Stopped)?;
+        answer.await.map_err(|_| LocalError::Stopped)?
+    }
+
+    /// Brings the catalog up to a change whose lock is held. What cannot be done now is done later.
+    async fn push_all(&self, effect: &Effect, mode: Mode) {
+        for target in &effect.targets {
+            let Err(error) = self.push_locked(target, mode).await else { continue };
+            tracing::warn!(
+                target: "agent",
+                error = %error,
+                "Registration is kept and will be synchronised later: {}",
+                describe(target)
+            );
+            self.request_comparison();
+            return;
+        }
+    }
+
+    async fn push_locked(&self, target: &Target, mode: Mode) -> Result<(), ProposeError> {
+        for _ in 0..ADOPTIONS_MAX {
+            match self.plan(target, mode) {
+                Plan::InSync => return Ok(()),
+                Plan::Propose(commands) => return self.propose_all(target, commands).await,
+                Plan::AdoptTags(tags) => {
+                    let Target::Service(id) = target else { return Ok(()) };
+                    let adopted = self.change(Operation::AdoptTags { id: id.clone(), tags }).await;
+                    adopted.map_err(|error| ProposeError::Stopped(error.to_string()))?;
+                }
+            }
+        }
+        // Somebody changes the tags faster than they can be read; the next comparison goes on.
+        Ok(())
+    }
+
+    fn plan(&self, target: &Target, mode: Mode) -> Plan {
+        let state = self.catalog.state();
+        let records = self.records.load_full();
+        let entry = state.node_entry(&fold(&self.node.name)).map(AsRef::as_ref);
+        let remote = Remote::of(entry, target, &records);
+        View { node: &self.node, records: &records, remote, server: self.server }.plan(target, mode)
+    }
+
+    async fn propose_all(&self, target: &Target, commands: Vec<Command>) -> Result<(), ProposeError> {
+        for command in commands {
+            match self.proposer.propose(command).await?.outcome {
+                Ok(()) => tracing::info!(target: "agent", "Synced {}", describe(target)),
+                Err(refusal) => {
+                    tracing::warn!(target: "agent", error = %refusal, "The catalog refused {}", describe(target));
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+fn load(data_dir: &std::path::Path, node: &str) -> Result<(Store, Records), StartError> {
+    let store = Store::open(data_dir)?;
+    let restored = store.load()?;
+    let (records, orphans) = Records::restore(node, restored.services, restored.checks);
+    store.commit(orphans).map_err(|source| refused(data_dir, source.to_string()))?;
+    Ok((store, records))
+}
+
+fn warn_of(warnings: Vec<String>) {
+    for warning in warnings {
+        tracing::warn!(target: "agent", "{warning}");
+    }
+}
+
+fn named(what: &str, id: &str, error: LocalError) -> LocalError {
+    LocalError::Invalid(format!("Failed to register {what} \"{id}\": {error}"))
+}
+
+fn describe(target: &Target) -> String {
+    match target {
+        Target::Node => "node info".to_owned(),
+        Target::Service(id) => format!("service: service={id}"),
+        Target::Check(id) => format!("check: check={id}"),
     }
 }
