@@ -43,9 +43,10 @@ impl OwnServer {
     pub(crate) fn correction(&self, entry: Option<&NodeEntry>, consul_is_taken: bool) -> Option<Command> {
         let node_shown = entry.is_some_and(|entry| self.node.is_shown_by(&entry.node));
         let (health, service) = (self.health(), self.service());
-        let health_shown = entry.is_some_and(|entry| entry.checks.iter().any(|check| check_is_shown(&health, check)));
+        let health_shown =
+            entry.and_then(|it| it.check(SERF_HEALTH)).is_some_and(|check| check_is_shown(&health, check));
         let service_shown = consul_is_taken
-            || entry.is_some_and(|entry| entry.services.iter().any(|other| service_is_shown(&service, other)));
+            || entry.and_then(|it| it.service(CONSUL_SERVICE)).is_some_and(|other| service_is_shown(&service, other));
         if node_shown && health_shown && service_shown {
             return None;
         }

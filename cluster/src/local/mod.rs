@@ -35,7 +35,7 @@ use self::{
     definition::{CheckSpec, ServiceDefinition},
     records::{Effect, Operation, Records, Target},
     store::Store,
-    sync::{Mode, Plan, Remote, View},
+    sync::{Mode, Plan, View},
     validate::ScriptPolicy,
     writer::Request,
 };
@@ -288,7 +288,7 @@ impl Local {
             let state = self.catalog.state();
             let records = self.records.load_full();
             let entry = state.node_entry(&fold(&self.node.name)).map(AsRef::as_ref);
-            View { node: &self.node, records: &records, remote: Remote::all(entry), server: self.server }.targets()
+            View { node: &self.node, records: &records, entry, server: self.server }.targets()
         };
         self.push(targets, Mode::Compare).await
     }
@@ -355,8 +355,7 @@ impl Local {
         let state = self.catalog.state();
         let records = self.records.load_full();
         let entry = state.node_entry(&fold(&self.node.name)).map(AsRef::as_ref);
-        let remote = Remote::of(entry, target, &records);
-        View { node: &self.node, records: &records, remote, server: self.server }.plan(target, mode)
+        View { node: &self.node, records: &records, entry, server: self.server }.plan(target, mode)
     }
 
     async fn propose_all(&self, target: &Target, commands: Vec<Command>) -> Result<(), ProposeError> {
@@ -397,3 +396,6 @@ fn describe(target: &Target) -> String {
         Target::Check(id) => format!("check: check={id}"),
     }
 }
+
+#[cfg(test)]
+pub(crate) mod tests;

@@ -417,3 +417,7 @@ impl Records {
 fn target_of(check: &Check) -> Target {
     if check.service_id.is_empty() { Target::Check(fold(&check.id)) } else { Target::Service(fold(&check.service_id)) }
 }
+
+#[cfg(test)]
+#[path = "records_tests.rs"]
+mod tests;

@@ -7,11 +7,7 @@
 //! The agent is right about what runs on its node: what the catalog has and the agent does not know is removed. Two
 //! things belong to the leader instead and are left alone: the `serfHealth` check, and on servers the `consul` service.
 
-use std::{
-    collections::{HashMap, HashSet},
-    sync::Arc,
-    time::Duration,
-};
+use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
 use super::{
     build::fold,
@@ -47,106 +43,41 @@ pub(crate) enum Plan {
     Propose(Vec<Command>),
 }
 
-/// The catalog's side, by folded ids.
-#[derive(Default)]
-pub(crate) struct Remote<'a> {
-    entry: Option<&'a NodeEntry>,
-    services: HashMap<String, &'a Arc<Service>>,
-    checks: HashMap<String, &'a Arc<Check>>,
-}
-
-impl<'a> Remote<'a> {
-    /// Everything the catalog shows of the node.
-    pub(crate) fn all(entry: Option<&'a NodeEntry>) -> Self {
-        let (services, checks) = entry.map(|entry| (&entry.services[..], &entry.checks[..])).unwrap_or_default();
-        Self {
-            entry,
-            services: services.iter().map(|service| (fold(&service.id), service)).collect(),
-            checks: checks.iter().map(|check| (fold(&check.id), check)).collect(),
-        }
-    }
-
-    /// Only what one target is about.
-    pub(crate) fn of(entry: Option<&'a NodeEntry>, target: &Target, records: &Records) -> Self {
-        let Some(node) = entry else {
-            return Self::default();
-        };
-        let mut remote = Self { entry, ..Self::default() };
-        match target {
-            Target::Node => {}
-            Target::Check(key) => {
-                let found = node.checks.iter().find(|check| check.id.eq_ignore_ascii_case(key));
-                remote.checks.extend(found.map(|check| (key.clone(), check)));
-            }
-            Target::Service(key) => {
-                let found = node.services.iter().find(|service| service.id.eq_ignore_ascii_case(key));
-                remote.services.extend(found.map(|service| (key.clone(), service)));
-                let theirs = node.checks.iter().filter(|check| check.service_id.eq_ignore_ascii_case(key));
-                remote.checks.extend(theirs.map(|check| (fold(&check.id), check)));
-                for own in records.checks_of(key) {
-                    let found = node.checks.iter().find(|check| check.id.eq_ignore_ascii_case(&own.id));
-                    remote.checks.extend(found.map(|check| (fold(&own.id), check)));
-                }
-            }
-        }
-        remote
-    }
-}
-
 /// Both sides.
 pub(crate) struct View<'a> {
     pub(crate) node: &'a OwnNode,
     pub(crate) records: &'a Records,
-    pub(crate) remote: Remote<'a>,
+    /// The catalog's side; `None` before the node is in it.
+    pub(crate) entry: Option<&'a NodeEntry>,
     /// Whether this agent is a server, whose `consul` service the leader registers.
     pub(crate) server: bool,
 }
 
 impl View<'_> {
-    /// Every target that differs.
+    /// Every target that differs, in order.
     pub(crate) fn targets(&self) -> Vec<Target> {
-        let mut services: HashSet<String> = self.records.service_keys().cloned().collect();
-        services.extend(self.remote.services.keys().cloned());
-        let mut checks: HashSet<String> = self.records.node_check_keys().cloned().collect();
-        let node_checks = self.remote.checks.iter().filter(|(_, check)| check.service_id.is_empty());
-        checks.extend(node_checks.map(|(key, _)| key.clone()));
-        let remote_by_service = self.remote_checks_by_service();
-        let all = std::iter::once(Target::Node)
-            .chain(services.into_iter().map(Target::Service))
-            .chain(checks.into_iter().map(Target::Check));
-        let mut differing: Vec<Target> =
-            all.filter(|target| self.plan_with(target, Mode::Compare, &remote_by_service) != Plan::InSync).collect();
-        differing.sort_unstable();
-        differing
+        let mut all = BTreeSet::from([Target::Node]);
+        all.extend(self.records.service_keys().map(|key| Target::Service(key.clone())));
+        all.extend(self.records.node_check_keys().map(|key| Target::Check(key.clone())));
+        if let Some(entry) = self.entry {
+            all.extend(entry.services.iter().map(|service| Target::Service(fold(&service.id))));
+            all.extend(entry.checks_of("").map(|check| Target::Check(fold(&check.id))));
+        }
+        all.into_iter().filter(|target| self.plan(target, Mode::Compare) != Plan::InSync).collect()
     }
 
     /// What is to be done for one target.
     pub(crate) fn plan(&self, target: &Target, mode: Mode) -> Plan {
-        self.plan_with(target, mode, &self.remote_checks_by_service())
-    }
-
-    fn remote_checks_by_service(&self) -> HashMap<String, Vec<&Arc<Check>>> {
-        let mut by_service: HashMap<String, Vec<&Arc<Check>>> = HashMap::new();
-        for check in self.remote.checks.values().filter(|check| !check.service_id.is_empty()) {
-            by_service.entry(fold(&check.service_id)).or_default().push(check);
-        }
-        by_service
-    }
-
-    fn plan_with(&self, target: &Target, mode: Mode, by_service: &HashMap<String, Vec<&Arc<Check>>>) -> Plan {
         match target {
             Target::Node if self.node_is_shown() => Plan::InSync,
             Target::Node => Plan::Propose(vec![Command::Register(self.node.registration())]),
             Target::Check(key) => self.plan_check(key),
-            Target::Service(key) => {
-                self.plan_service(key, mode, by_service.get(key).map(Vec::as_slice).unwrap_or_default())
-            }
+            Target::Service(key) => self.plan_service(key, mode),
         }
     }
 
     fn plan_check(&self, key: &str) -> Plan {
-        let remote = self.remote.checks.get(key).copied();
-        match (self.records.check(key), remote) {
+        match (self.records.check(key), self.remote_check(key)) {
             (Some(local), Some(remote)) if check_is_shown(local, remote) => Plan::InSync,
             (Some(local), _) => Plan::Propose(vec![self.register(None, vec![(**local).clone()])]),
             (None, Some(remote)) if !remote.id.eq_ignore_ascii_case(SERF_HEALTH) => {
@@ -156,8 +87,8 @@ impl View<'_> {
         }
     }
 
-    fn plan_service(&self, key: &str, mode: Mode, remote_checks: &[&Arc<Check>]) -> Plan {
-        let remote = self.remote.services.get(key).copied();
+    fn plan_service(&self, key: &str, mode: Mode) -> Plan {
+        let remote = self.entry.and_then(|entry| entry.service(key));
         let Some(local) = self.records.service(key) else {
             return match remote {
                 Some(remote) if !(self.server && key == CONSUL_SERVICE) => {
@@ -173,37 +104,33 @@ impl View<'_> {
         {
             return Plan::AdoptTags(remote.tags.clone());
         }
-        self.plan_known_service(local, self.records.checks_of(key), remote, remote_checks)
+        self.plan_known_service(key, local, remote)
     }
 
-    fn plan_known_service<'c>(
-        &self,
-        local: &Arc<Service>,
-        local_checks: impl Iterator<Item = &'c Arc<Check>>,
-        remote: Option<&Arc<Service>>,
-        remote_checks: &[&Arc<Check>],
-    ) -> Plan {
+    fn plan_known_service(&self, key: &str, local: &Service, remote: Option<&Arc<Service>>) -> Plan {
         let shown = remote.is_some_and(|remote| service_is_shown(local, remote));
-        // The catalog fills a check's service name and tags in when the check is registered: send them all along when
-        // the service changes.
-        let checks: Vec<Check> = local_checks
-            .filter(|check| {
-                let remote = self.remote.checks.get(&fold(&check.id));
-                !shown || !remote.is_some_and(|remote| check_is_shown(check, remote))
-            })
+        let checks: Vec<Check> = self
+            .records
+            .checks_of(key)
+            .filter(|check| !self.remote_check(&check.id).is_some_and(|remote| check_is_shown(check, remote)))
             .map(|check| (**check).clone())
             .collect();
         let mut commands = Vec::new();
         if !shown || !checks.is_empty() {
-            commands.push(self.register((!shown).then(|| (**local).clone()), checks));
+            commands.push(self.register((!shown).then(|| local.clone()), checks));
         }
-        let surplus = remote_checks.iter().filter(|check| self.records.check(&fold(&check.id)).is_none());
+        let theirs = self.entry.into_iter().flat_map(|entry| entry.checks_of(key));
+        let surplus = theirs.filter(|check| self.records.check(&fold(&check.id)).is_none());
         commands.extend(surplus.map(|check| self.deregister("", &check.id)));
         if commands.is_empty() { Plan::InSync } else { Plan::Propose(commands) }
     }
 
+    fn remote_check(&self, id: &str) -> Option<&Arc<Check>> {
+        self.entry.and_then(|entry| entry.check(id))
+    }
+
     fn node_is_shown(&self) -> bool {
-        self.remote.entry.is_some_and(|entry| self.node.is_shown_by(&entry.node))
+        self.entry.is_some_and(|entry| self.node.is_shown_by(&entry.node))
     }
 
     fn register(&self, service: Option<Service>, checks: Vec<Check>) -> Command {
@@ -266,3 +193,7 @@ pub(crate) fn next_comparison(members: usize, failures: u32, random: f64) -> Dur
     let doublings = members.max(1).div_ceil(SCALE_THRESHOLD).next_power_of_two().ilog2();
     INTERVAL.saturating_mul(doublings + 1).mul_f64(1.0 + random.clamp(0.0, 1.0))
 }
+
+#[cfg(test)]
+#[path = "sync_tests.rs"]
+mod tests;
