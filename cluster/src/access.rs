@@ -88,3 +88,20 @@ impl Router {
         vec![self.local.to_string()]
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_router_knows_its_own_datacenter() {
+        let router = Router::new("DC1");
+        for (datacenter, expected) in
+            [("", Ok(Route::Local)), ("dc1", Ok(Route::Local)), ("Dc1", Ok(Route::Local)), ("dc2", Err(NoPath))]
+        {
+            assert_eq!(router.route(datacenter), expected, "{datacenter}");
+        }
+        assert_eq!(router.datacenters(), ["dc1"]);
+        assert_eq!(NoPath.to_string(), "No path to datacenter");
+    }
+}

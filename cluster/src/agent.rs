@@ -105,7 +105,7 @@ pub enum StartError {
         source: std::io::Error,
     },
     /// The data directory cannot be used; the text says which file and why.
-    #[error("data directory: {path} {reason}")]
+    #[error("data directory {path}: {reason}")]
     DataDir {
         /// Which directory or file.
         path: PathBuf,
@@ -394,4 +394,4 @@ fn warn_of_names(options: &Options) {
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

@@ -123,7 +123,7 @@ fn directory_of(path: &Path) -> &Path {
 
 fn reason_of_directory(path: &Path, source: &io::Error) -> String {
     if path.exists() && !path.is_dir() {
-        return "is not a directory".to_owned();
+        return "not a directory".to_owned();
     }
     format!("cannot be made: {source}")
 }
@@ -152,8 +152,8 @@ fn in_use(lock: &mut File) -> String {
     let mut holder = String::new();
     let known = lock.rewind().and_then(|()| lock.take(20).read_to_string(&mut holder));
     match (known, holder.trim().parse::<u32>()) {
-        (Ok(_), Ok(process)) => format!("is in use by another agent (process {process})"),
-        _ => "is in use by another agent".to_owned(),
+        (Ok(_), Ok(process)) => format!("in use by another agent (process {process})"),
+        _ => "in use by another agent".to_owned(),
     }
 }
 
@@ -232,7 +232,7 @@ mod tests {
         fs::write(&file, "mine").unwrap();
         // Root may write anywhere, so the unwritable directory is one of a file system that refuses everybody.
         let cases = [
-            (file.clone(), "is not a directory"),
+            (file.clone(), "not a directory"),
             (file.join("below"), "cannot be made"),
             (PathBuf::from("/proc/usher"), "cannot be made"),
             (PathBuf::from("/proc"), "lock file"),

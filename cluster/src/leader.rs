@@ -144,3 +144,78 @@ async fn write(proposer: &dyn Proposer, command: Command) -> Result<(), String> 
     let applied = proposer.propose(command).await.map_err(|error| error.to_string())?;
     applied.outcome.map_err(|refusal| refusal.to_string())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::catalog::model::Node;
+
+    fn own() -> OwnServer {
+        let node = OwnNode {
+            name: "n1".to_owned(),
+            id: "11111111-2222-3333-4444-555555555555".to_owned(),
+            address: "10.0.0.1".to_owned(),
+            datacenter: "dc1".to_owned(),
+            ..OwnNode::default()
+        };
+        OwnServer { node, server_port: 8300, version: "0.1.0".to_owned() }
+    }
+
+    /// The catalog as it is after `own` has been written into it.
+    fn shown(own: &OwnServer) -> NodeEntry {
+        let node = Node {
+            id: own.node.id.clone(),
+            name: own.node.name.clone(),
+            address: own.node.address.clone(),
+            datacenter: own.node.datacenter.clone(),
+            ..Node::default()
+        };
+        NodeEntry::new(Arc::new(node), [Arc::new(own.service())], [Arc::new(own.health())])
+    }
+
+    fn correction(own: &OwnServer, entry: &NodeEntry, consul_is_taken: bool) -> Option<Registration> {
+        own.correction(Some(entry), consul_is_taken).map(|command| match command {
+            Command::Register(registration) => registration,
+            Command::Deregister(_) => panic!("the leader removes nothing of its own"),
+        })
+    }
+
+    #[test]
+    fn a_new_server_is_written_whole_in_one_command() {
+        let Some(Command::Register(written)) = own().correction(None, false) else {
+            panic!("nothing is written");
+        };
+        assert_eq!(
+            (written.node.as_str(), written.address.as_str(), written.skip_node_update),
+            ("n1", "10.0.0.1", false)
+        );
+        let service = written.service.unwrap();
+        assert_eq!((service.id.as_str(), service.name.as_str(), service.port), ("consul", "consul", 8300));
+        assert_eq!(service.meta.get("version").map(String::as_str), Some("0.1.0"));
+        let [health] = written.checks.as_slice() else {
+            panic!("not one check");
+        };
+        assert_eq!((health.id.as_str(), &health.status), (SERF_HEALTH, &Status::Passing));
+    }
+
+    #[test]
+    fn a_server_that_is_shown_as_it_is_writes_nothing() {
+        assert_eq!(own().correction(Some(&shown(&own())), false), None);
+    }
+
+    #[test]
+    fn only_what_differs_is_written() {
+        let moved = OwnServer { node: OwnNode { address: "10.0.0.2".to_owned(), ..own().node }, ..own() };
+        let written = correction(&moved, &shown(&own()), false).unwrap();
+        assert!(!written.skip_node_update && written.service.is_none() && written.checks.is_empty());
+
+        let newer = OwnServer { version: "0.2.0".to_owned(), ..own() };
+        let written = correction(&newer, &shown(&own()), false).unwrap();
+        assert!(written.skip_node_update && written.service.is_some() && written.checks.is_empty());
+        assert_eq!(correction(&newer, &shown(&own()), true), None, "a service of the user's own is left alone");
+
+        let failed = NodeEntry::new(shown(&own()).node, [Arc::new(own().service())], []);
+        let written = correction(&own(), &failed, false).unwrap();
+        assert!(written.skip_node_update && written.service.is_none() && written.checks.len() == 1);
+    }
+}

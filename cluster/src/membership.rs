@@ -161,3 +161,75 @@ fn tags(options: &Options, node_id: &str) -> BTreeMap<String, String> {
     }
     tags
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::agent::tests::options;
+
+    fn alone(change: impl FnOnce(&mut Options)) -> Membership {
+        let mut options =
+            Options { server_port: 8300, serf_lan_port: 8301, serf_wan_port: Some(8302), ..options("n1") };
+        change(&mut options);
+        Membership::alone(&options, "some-id")
+    }
+
+    fn tag<'a>(member: &'a Member, key: &str) -> Option<&'a str> {
+        member.tags.get(key).map(String::as_str)
+    }
+
+    #[test]
+    fn a_server_tells_what_consuls_clients_look_for() {
+        let members = alone(|_| ());
+        let [lan] = members.lan().try_into().unwrap();
+        assert_eq!((lan.name.as_str(), lan.port, lan.status), ("n1", 8301, MemberStatus::Alive));
+        let expected = [
+            ("role", "consul"),
+            ("dc", "dc1"),
+            ("id", "some-id"),
+            ("port", "8300"),
+            ("build", "0.1.0:"),
+            ("vsn", "2"),
+            ("raft_vsn", "3"),
+            ("wan_join_port", "8302"),
+            ("segment", ""),
+            ("acls", "0"),
+        ];
+        for (key, value) in expected {
+            assert_eq!(tag(&lan, key), Some(value), "{key}");
+        }
+        let [wan] = members.wan().try_into().unwrap();
+        assert_eq!((wan.name.as_str(), wan.port), ("n1.dc1", 8302));
+        assert_eq!(tag(&wan, "wan_join_port"), None);
+    }
+
+    #[test]
+    fn bootstrap_is_told_by_servers_that_keep_their_cluster() {
+        let bootstrap = |members: &Membership| members.lan()[0].tags.get("bootstrap").cloned();
+        assert_eq!(bootstrap(&alone(|_| ())), None);
+        assert_eq!(bootstrap(&alone(|it| it.data_dir = Some("/d".into()))), Some("1".to_owned()));
+        assert_eq!(bootstrap(&alone(|it| (it.data_dir, it.bootstrap) = (Some("/d".into()), false))), None);
+    }
+
+    #[test]
+    fn without_a_wan_port_there_is_no_wan_pool() {
+        let members = alone(|it| it.serf_wan_port = None);
+        assert!(members.wan().is_empty());
+        assert_eq!(tag(&members.lan()[0], "wan_join_port"), None);
+    }
+
+    #[test]
+    fn leaving_is_told_in_both_pools() {
+        let members = alone(|_| ());
+        members.leave();
+        assert!(members.lan().iter().chain(&members.wan()).all(|member| member.status == MemberStatus::Left));
+    }
+
+    #[test]
+    fn only_a_known_member_can_be_forced_to_leave() {
+        let members = alone(|_| ());
+        assert_eq!(members.force_leave("nosuch"), Err("agent: No node found with name 'nosuch'".to_owned()));
+        assert_eq!(members.force_leave("n1"), Ok(()));
+        assert_eq!(members.lan()[0].status, MemberStatus::Alive, "a living member refutes it");
+    }
+}

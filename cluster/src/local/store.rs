@@ -163,7 +163,7 @@ fn load_directory<T: DeserializeOwned>(
         };
         let stored: T = load_file(&path, what).map_err(|reason| refused(&path, reason))?;
         if name_of(&build::fold(&id_of(&stored))) != name {
-            return Err(refused(&path, format!("is not the file of the {what} \"{}\" it holds", id_of(&stored))));
+            return Err(refused(&path, format!("not the file of the {what} \"{}\" it holds", id_of(&stored))));
         }
         all.push(stored);
     }
@@ -173,7 +173,7 @@ fn load_directory<T: DeserializeOwned>(
 fn load_file<T: DeserializeOwned>(path: &Path, what: &str) -> Result<T, String> {
     let size = fs::metadata(path).map_err(|source| source.to_string())?.len();
     if size > FILE_MAX_BYTES {
-        return Err(format!("is corrupt: {size} bytes are too many"));
+        return Err(format!("corrupt: {size} bytes are too many"));
     }
     decode(what, &fs::read(path).map_err(|source| source.to_string())?)
 }
@@ -196,21 +196,21 @@ fn encode<T: Serialize>(what: &str, stored: &T) -> io::Result<Vec<u8>> {
 fn decode<T: DeserializeOwned>(what: &str, bytes: &[u8]) -> Result<T, String> {
     let mut parts = bytes.splitn(2, |byte| *byte == b'\n');
     let (head, body) = (parts.next().unwrap_or_default(), parts.next().unwrap_or_default());
-    let head = std::str::from_utf8(head).map_err(|_| "is corrupt: its first line is no text".to_owned())?;
+    let head = std::str::from_utf8(head).map_err(|_| "corrupt: its first line is no text".to_owned())?;
     let words: Vec<&str> = head.split(' ').collect();
     let &["usher", kind, version, checksum] = words.as_slice() else {
-        return Err("is corrupt: its first line is not ours".to_owned());
+        return Err("corrupt: its first line is not ours".to_owned());
     };
     if kind != what {
         return Err(format!("holds a {kind}, not a {what}"));
     }
     if version != VERSION.to_string() {
-        return Err(format!("is of version {version}, this program knows {VERSION}"));
+        return Err(format!("of version {version}, this program knows {VERSION}"));
     }
     if checksum != format!("{:08x}", crc32fast::hash(body)) {
-        return Err("is corrupt: its checksum differs".to_owned());
+        return Err("corrupt: its checksum differs".to_owned());
     }
-    serde_json::from_slice(body).map_err(|error| format!("is corrupt: {error}"))
+    serde_json::from_slice(body).map_err(|error| format!("corrupt: {error}"))
 }
 
 #[cfg(test)]
@@ -281,7 +281,7 @@ mod tests {
             (whole[..whole.len() - 1].to_vec(), "checksum differs"),
             (flipped, "checksum differs"),
             (b"{\"Service\":{}}".to_vec(), "first line is not ours"),
-            (text.replace("service 1 ", "service 2 ").into_bytes(), "is of version 2"),
+            (text.replace("service 1 ", "service 2 ").into_bytes(), "of version 2"),
             (text.replace("service 1 ", "check 1 ").into_bytes(), "holds a check"),
         ];
         for (bytes, expected) in cases {
@@ -297,7 +297,7 @@ mod tests {
         let (_directory, store) = store();
         store.commit(vec![service("a")]).unwrap();
         fs::rename(only_file(&store), store.services.join(name_of("b"))).unwrap();
-        assert!(Store::load(&store).unwrap_err().to_string().contains("is not the file of the service \"a\""));
+        assert!(Store::load(&store).unwrap_err().to_string().contains("not the file of the service \"a\""));
     }
 
     #[test]
