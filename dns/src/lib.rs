@@ -1,6 +1,21 @@
 //! DNS questions to answers, from a live view of the catalog.
 //!
-//! Knows the catalog's read side, nothing of Raft, gossip or HTTP.
+//! ```text
+//!   datagram ─► serve ─► responder ─► wire::request ─► name ─► answer ─► fit ─► wire::writer ─► datagram
+//!                 │                                              ▲
+//!                 └── names of others ─► recurse ────────────────┘
+//! ```
+//!
+//! Everything but [`serve`] and [`recurse`] is pure: no I/O, no clock, no randomness of its own. Knows the catalog's
+//! read side, nothing of Raft, gossip or HTTP.
 
+#![deny(unsafe_code)]
+
+pub mod answer;
+pub mod fit;
+pub mod name;
 pub mod policy;
+pub mod responder;
 pub mod serve;
+pub mod wire;
+pub mod zone;

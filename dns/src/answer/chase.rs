@@ -1,0 +1,144 @@
+//! What a host name leads to: names of our own are looked up here, others in what the recursors said.
+//!
+//! A name that leads to itself ends after three steps. The only part of answering that takes memory, and rare.
+
+use std::{
+    collections::HashMap,
+    net::{Ipv4Addr, Ipv6Addr},
+};
+
+use super::{Answer, Asking, Cut, Desk, View, inside};
+use crate::{
+    fit,
+    name::asked,
+    wire::{
+        kind,
+        name::{Bytes, Name},
+        qname::QName,
+        record::{Data, Record},
+    },
+};
+
+/// Most records a name leads to, for a client without EDNS.
+pub const FOUND_MAX: usize = 5;
+
+/// What is known of names of others: what recursors answered while this answer is being made.
+#[derive(Clone, Debug, Default)]
+pub struct Known {
+    names: HashMap<Vec<u8>, Vec<Outside>>,
+}
+
+/// A record of somebody else's zone.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Outside {
+    /// Its owner's labels.
+    pub owner: Vec<u8>,
+    /// Its TTL.
+    pub ttl: u32,
+    /// What it says.
+    pub data: OutsideData,
+}
+
+/// What such a record says.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum OutsideData {
+    /// An IPv4 address.
+    A(Ipv4Addr),
+    /// An IPv6 address.
+    Aaaa(Ipv6Addr),
+    /// An alias of these labels.
+    Cname(Vec<u8>),
+}
+
+impl Known {
+    /// Notes what was found for `name` (labels), nothing perhaps.
+    pub fn learn(&mut self, name: &[u8], found: Vec<Outside>) {
+        self.names.insert(name.to_ascii_lowercase(), found);
+    }
+
+    fn of(&self, name: &[u8]) -> Option<&[Outside]> {
+        if self.names.is_empty() {
+            return None;
+        }
+        self.names.get(&name.to_ascii_lowercase()).map(Vec::as_slice)
+    }
+}
+
+/// The records `host` (labels) leads to. What is not known yet is noted in `out.wants`.
+pub(super) fn chase<'a>(
+    host: &'a [u8],
+    asking: &Asking<'a>,
+    view: &View<'a>,
+    desk: &mut Desk,
+    out: &mut Answer<'a>,
+) -> Vec<Record<'a>> {
+    let mut name = QName::default();
+    if name.set(host).is_none() {
+        return Vec::new();
+    }
+    if view.zone.before(&name).is_some_and(|labels| labels > 0) {
+        return ours(host, &name, asking, view, desk, out);
+    }
+    if !view.zone.recurses() {
+        return Vec::new();
+    }
+    let Some(found) = view.known.of(host) else {
+        if !out.wants.contains(&host) {
+            out.wants.push(host);
+        }
+        return Vec::new();
+    };
+    found.iter().map(Outside::record).collect()
+}
+
+impl Outside {
+    fn record(&self) -> Record<'_> {
+        let data = match &self.data {
+            OutsideData::A(address) => Data::A(*address),
+            OutsideData::Aaaa(address) => Data::Aaaa(*address),
+            OutsideData::Cname(target) => Data::Cname(Name::lent(target, &[])),
+        };
+        Record { owner: Name::lent(&self.owner, &[]), ttl: self.ttl, data }
+    }
+}
+
+/// A name of our own: asked as a client without EDNS would ask for everything of it.
+fn ours<'a>(
+    host: &'a [u8],
+    name: &QName,
+    asking: &Asking<'a>,
+    view: &View<'a>,
+    desk: &mut Desk,
+    out: &mut Answer<'a>,
+) -> Vec<Record<'a>> {
+    let Some(depth) = asking.depth.checked_sub(1) else { return Vec::new() };
+    let inner = Asking {
+        owner: Name::lent(host, &[]),
+        labels: host,
+        kind: kind::ANY,
+        depth,
+        edns: false,
+        most: fit::plain_answers(view.zone),
+    };
+    // The desk's order is being drawn from: the inner question gets its own.
+    let order = std::mem::take(&mut desk.order);
+    let (seen, stamp) = (std::mem::take(&mut desk.seen), desk.stamp);
+    let mut found = Answer { wants: std::mem::take(&mut out.wants), ..Answer::default() };
+    inside(asked(name, kind::ANY, view.zone), &inner, name, view, desk, &mut found);
+    desk.order = order;
+    (desk.seen, desk.stamp) = (seen, stamp);
+    out.wants = std::mem::take(&mut found.wants);
+    if found.cut == Cut::Service {
+        fit::shorten_inner(&mut found, host, view.zone);
+    }
+    let Answer { answers, kept, .. } = found;
+    answers.into_iter().map(|record| adopt(record, &kept, &mut out.kept)).collect()
+}
+
+/// Moves what a record kept with its own answer into the outer answer's bytes. Owners alone keep anything.
+fn adopt<'a>(record: Record<'a>, kept: &[u8], into: &mut Vec<u8>) -> Record<'a> {
+    let Name::Made(head @ Bytes::Kept(..), tail) = record.owner else { return record };
+    let start = into.len();
+    into.extend_from_slice(head.of(kept));
+    Record { owner: Name::Made(super::kept(start, into.len()), tail), ..record }
+}

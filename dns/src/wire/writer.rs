@@ -1,0 +1,262 @@
+//! A message written, with its names compressed.
+//!
+//! Names are first written in full; then the longest ending the message already holds is replaced by a pointer to it,
+//! and the new endings are noted. Endings are compared byte for byte, so no name loses the case it was given.
+
+use super::{
+    HEADER, IN,
+    name::Name,
+    record::{Data, Record},
+    request::{Edns, Request},
+    suffixes::{Suffixes, hash},
+};
+use crate::wire::kind;
+
+/// Most labels looked at in one name.
+const LABELS_MAX: usize = 128;
+/// Most pointers followed when comparing endings; our own never nest deeper than a name has labels.
+const POINTERS_MAX: usize = 128;
+/// A pointer to the question's name.
+const TO_QUESTION: u16 = 0xc000 | HEADER as u16;
+
+/// What is kept between messages.
+#[derive(Default)]
+pub struct Tools {
+    suffixes: Suffixes,
+}
+
+/// How names are written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Style {
+    /// Whether names are compressed at all.
+    pub compress: bool,
+    /// Whether later names may point into SRV targets.
+    pub share_targets: bool,
+}
+
+/// Writes one message into a buffer.
+pub struct Writer<'w> {
+    out: &'w mut Vec<u8>,
+    suffixes: &'w mut Suffixes,
+    question: &'w [u8],
+    kept: &'w [u8],
+    style: Style,
+    counts: [u16; 4],
+}
+
+/// The sections records go to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Section {
+    /// What was asked for.
+    Answer = 1,
+    /// Who is responsible.
+    Authority = 2,
+    /// What may be asked next.
+    Additional = 3,
+}
+
+impl<'w> Writer<'w> {
+    /// Begins the reply to `request` with these flags (the response code among them); what `out` held is gone.
+    pub fn begin(
+        out: &'w mut Vec<u8>,
+        tools: &'w mut Tools,
+        request: &'w Request,
+        kept: &'w [u8],
+        flags: u16,
+        style: Style,
+    ) -> Self {
+        let Tools { suffixes } = tools;
+        out.clear();
+        suffixes.clear();
+        let question = request.name.wire();
+        out.extend_from_slice(&request.id.to_be_bytes());
+        out.extend_from_slice(&flags.to_be_bytes());
+        out.extend_from_slice(&[0; 8]);
+        Self { out, suffixes, question, kept, style, counts: [0; 4] }
+    }
+
+    /// Writes the question.
+    pub fn question(&mut self, request: &Request) {
+        self.name(&Name::Question, true);
+        self.word(request.kind);
+        self.word(request.class);
+        self.counts[0] = 1;
+    }
+
+    /// Writes a record. Sections are to be written in their order.
+    pub fn record(&mut self, section: Section, record: &Record<'_>) {
+        self.owner(&record.owner);
+        self.word(record.data.kind());
+        self.word(IN);
+        self.long(record.ttl);
+        let at = self.out.len();
+        self.word(0);
+        self.data(&record.data);
+        self.set_length(at);
+        self.count(section);
+    }
+
+    /// Writes the reply's OPT: the client's size, and its subnet with scope 0 (RFC 7871 7.2.1: for everybody).
+    pub fn edns(&mut self, edns: &Edns) {
+        self.out.push(0);
+        self.word(kind::OPT);
+        self.word(edns.size);
+        self.long(0);
+        let at = self.out.len();
+        self.word(0);
+        if let Some(subnet) = &edns.subnet {
+            let bytes = subnet.bytes();
+            self.word(8);
+            self.word(u16::try_from(bytes.len() + 4).unwrap_or(4));
+            self.word(subnet.family);
+            self.out.extend_from_slice(&[subnet.prefix, 0]);
+            self.out.extend_from_slice(bytes);
+        }
+        self.set_length(at);
+        self.count(Section::Additional);
+    }
+
+    /// Ends the message; returns its length.
+    pub fn finish(self) -> usize {
+        for (slot, count) in self.out.iter_mut().skip(4).zip(self.counts.iter().flat_map(|count| count.to_be_bytes())) {
+            *slot = count;
+        }
+        self.out.len()
+    }
+
+    fn data(&mut self, data: &Data<'_>) {
+        match data {
+            Data::A(address) => self.out.extend_from_slice(&address.octets()),
+            Data::Aaaa(address) => self.out.extend_from_slice(&address.octets()),
+            Data::Cname(name) | Data::Ns(name) | Data::Ptr(name) => self.name(name, true),
+            Data::Soa(soa) => {
+                self.name(&soa.mname, true);
+                self.name(&soa.rname, true);
+                self.long(soa.serial);
+                soa.timers.into_iter().for_each(|seconds| self.long(seconds));
+            }
+            Data::Srv(srv) => {
+                self.word(srv.priority);
+                self.word(srv.weight);
+                self.word(srv.port);
+                self.name(&srv.target, false);
+            }
+            Data::Txt(text) => self.out.extend_from_slice(text.of(self.kept)),
+        }
+    }
+
+    /// The owner is the question's name in most records: a pointer without looking.
+    fn owner(&mut self, name: &Name<'_>) {
+        match name {
+            Name::Question if self.style.compress && !self.question.is_empty() => self.word(TO_QUESTION),
+            _ => self.name(name, true),
+        }
+    }
+
+    fn name(&mut self, name: &Name<'_>, may_point: bool) {
+        let start = self.out.len();
+        let (head, tail) = name.pieces(self.question, self.kept);
+        self.out.extend_from_slice(head);
+        self.out.extend_from_slice(tail);
+        if self.style.compress && (may_point || self.style.share_targets) && self.pointed(start, may_point) {
+            return;
+        }
+        self.out.push(0);
+    }
+
+    /// Notes the endings of the name at `start`, and points to what the message holds of it already: then it is done.
+    fn pointed(&mut self, start: usize, may_point: bool) -> bool {
+        let mut starts = [(0_u8, 0_u32); LABELS_MAX];
+        let written = self.out.get(start..).unwrap_or_default();
+        let count = label_starts(written, &mut starts);
+        let Some(starts) = starts.get_mut(..count) else { return false };
+        let mut rest = 0;
+        for (at, sum) in starts.iter_mut().rev() {
+            rest = hash(label(written, usize::from(*at)), rest);
+            *sum = rest;
+        }
+        for (at, sum) in starts.iter() {
+            let ending = start + usize::from(*at);
+            let out = &*self.out;
+            let known = self.suffixes.find(*sum, |known| same_ending(out, known, out.get(ending..).unwrap_or_default()));
+            let Some(known) = known else {
+                self.suffixes.insert(*sum, ending);
+                continue;
+            };
+            // What is known has all its own endings noted, too.
+            if !may_point {
+                return false;
+            }
+            self.out.truncate(ending);
+            self.word(0xc000 | known);
+            return true;
+        }
+        false
+    }
+
+    fn set_length(&mut self, at: usize) {
+        let length = u16::try_from(self.out.len().saturating_sub(at + 2)).unwrap_or(u16::MAX);
+        if let Some(slot) = self.out.get_mut(at..at + 2) {
+            slot.copy_from_slice(&length.to_be_bytes());
+        }
+    }
+
+    fn count(&mut self, section: Section) {
+        if let Some(count) = self.counts.get_mut(section as usize) {
+            *count = count.saturating_add(1);
+        }
+    }
+
+    fn word(&mut self, word: u16) {
+        self.out.extend_from_slice(&word.to_be_bytes());
+    }
+
+    fn long(&mut self, long: u32) {
+        self.out.extend_from_slice(&long.to_be_bytes());
+    }
+}
+
+/// Where each label of `name` (to its end) starts; returns how many.
+fn label_starts(name: &[u8], starts: &mut [(u8, u32)]) -> usize {
+    let mut at = 0;
+    let mut count = 0;
+    while let Some(len) = name.get(at) {
+        let (Some(slot), Ok(start)) = (starts.get_mut(count), u8::try_from(at)) else { break };
+        slot.0 = start;
+        count += 1;
+        at += 1 + usize::from(*len);
+    }
+    count
+}
+
+/// The label whose length byte is at `at`.
+fn label(name: &[u8], at: usize) -> &[u8] {
+    let len = name.get(at).copied().map_or(0, usize::from);
+    name.get(at + 1..at + 1 + len).unwrap_or_default()
+}
+
+/// Whether the message holds at `known` the name `ending` (labels to the end of the slice, without the root).
+fn same_ending(message: &[u8], known: usize, ending: &[u8]) -> bool {
+    let mut at = known;
+    let mut rest = ending;
+    for _ in 0..POINTERS_MAX {
+        let Some(head) = message.get(at) else { return false };
+        match head {
+            0 => return rest.is_empty(),
+            0xc0.. => {
+                let Some(low) = message.get(at + 1) else { return false };
+                at = usize::from(head & 0x3f) << 8 | usize::from(*low);
+            }
+            _ => {
+                let end = 1 + usize::from(*head);
+                let Some((first, after)) = rest.split_at_checked(end) else { return false };
+                if message.get(at..at + end) != Some(first) {
+                    return false;
+                }
+                rest = after;
+                at += end;
+            }
+        }
+    }
+    false
+}
