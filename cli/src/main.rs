@@ -2,16 +2,15 @@
 //!
 //! Knows everyone below and is known by nobody.
 
+pub mod client;
 pub mod commands;
 pub mod config;
 pub mod definition;
 pub mod http;
 pub mod logging;
+pub mod output;
+pub mod values;
 
-use std::process::ExitCode;
-
-fn main() -> ExitCode {
-    // TLS libraries ask for the one provider of the process; only the first call counts.
-    let _already_installed = rustls::crypto::aws_lc_rs::default_provider().install_default();
+fn main() -> std::process::ExitCode {
     commands::run(std::env::args_os())
 }

@@ -1,33 +1,168 @@
-//! The command line: which commands there are, and from the arguments to one of them. Each command is one file.
+//! The command line: which commands there are, and from the arguments to one of them.
+//!
+//! ```text
+//!   arguments ─► argv (Go's flags) ─► clap ─► one command's Args ─► its run(args, client, out) ─► exit code
+//!                                       └─► usage: help and errors
+//! ```
+//!
+//! Each command is one file. Those that ask an agent get a [`Client`] made of their flags and the environment; they run on
+//! a runtime of one thread. The agent makes a runtime of its own.
 
-pub mod agent;
-pub mod validate;
+pub mod argv;
+pub mod catalog;
+pub mod completion;
+pub mod error;
+pub mod force_leave;
+pub mod info;
+pub mod join;
+pub mod keygen;
+pub mod leave;
+pub mod members;
+pub mod monitor;
+pub mod operator;
+pub mod reload;
+pub mod services;
+pub mod usage;
+pub mod version;
 
-use std::{ffi::OsString, process::ExitCode};
+use std::{ffi::OsString, io, process::ExitCode};
 
-use clap::Parser;
+use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand};
 
-#[derive(Parser)]
-#[command(name = "usher", args_override_self = true)]
+pub use self::error::CommandError;
+use self::usage::Answer;
+use crate::{
+    client::{
+        Client,
+        flags::{ClusterFlags, HttpFlags},
+        settings::{Settings, process_environment},
+    },
+    output::Output,
+};
+
+/// The whole command line.
+#[derive(Debug, Parser)]
+#[command(
+    name = "usher",
+    about = usage::ABOUT,
+    after_help = usage::TOUR,
+    disable_help_subcommand = true,
+    args_override_self = true,
+    max_term_width = 100
+)]
+struct CommandLine {
+    /// Print the version and exit.
+    #[arg(short, long)]
+    version: bool,
+    #[command(subcommand)]
+    command: Option<Command>,
+}
+
+/// The commands. What each is for is told at its `Args`.
+#[derive(Debug, Subcommand)]
 enum Command {
-    Agent(agent::Args),
-    Validate(validate::Args),
+    #[command(subcommand)]
+    Catalog(catalog::Command),
+    Completion(completion::Args),
+    ForceLeave(force_leave::Args),
+    Info(info::Args),
+    Join(join::Args),
+    Keygen(keygen::Args),
+    Leave(leave::Args),
+    Members(members::Args),
+    Monitor(monitor::Args),
+    #[command(subcommand)]
+    Operator(operator::Command),
+    Reload(reload::Args),
+    #[command(subcommand)]
+    Services(services::Command),
+    Version(version::Args),
+}
+
+/// Arguments nobody asked for: where Consul passes over them, so does this.
+#[derive(Args, Clone, Debug, Default)]
+pub struct Ignored {
+    #[arg(hide = true)]
+    ignored: Vec<String>,
 }
 
 /// Runs the command that `argv` names, with the program's own name first.
 pub fn run(argv: impl IntoIterator<Item = OsString>) -> ExitCode {
-    let argv = argv.into_iter().map(|arg| match arg.to_str() {
-        Some(text) if text.starts_with('-') && !text.starts_with("--") && text.len() > 2 => {
-            OsString::from(format!("-{text}"))
-        }
-        _ => arg,
-    });
-    match Command::try_parse_from(argv) {
-        Ok(Command::Agent(args)) => agent::run(&args),
-        Ok(Command::Validate(args)) => validate::run(&args),
+    let mut out = Output::stdio();
+    let argv: Vec<OsString> = argv.into_iter().collect();
+    match parse(argv) {
+        Ok(command) => finish(command.run(&mut out), &mut out),
+        Err(answer) => answer.give(&mut out),
+    }
+}
+
+/// The description of the command line, as completion scripts need it.
+pub fn description() -> clap::Command {
+    usage::describe(CommandLine::command())
+}
+
+/// From arguments to a command, or to what is said instead.
+fn parse(argv: Vec<OsString>) -> Result<Command, Answer> {
+    let mut description = usage::describe(CommandLine::command());
+    let argv = usage::asked_for_help(argv);
+    let argv = argv::normalise(&description, argv).map_err(|error| Answer::of_flag(&error, &mut description))?;
+    let answer = |error: clap::Error, description: &mut clap::Command| Answer::of_clap(&error, description, &argv);
+    let matches = description.try_get_matches_from_mut(&argv).map_err(|error| answer(error, &mut description))?;
+    let line = CommandLine::from_arg_matches(&matches).map_err(|error| answer(error, &mut description))?;
+    match line.command {
+        _ if line.version => Ok(Command::Version(version::Args::default())),
+        Some(command) => Ok(command),
+        None => Err(Answer::no_command(&mut description)),
+    }
+}
+
+fn finish(result: Result<ExitCode, CommandError>, out: &mut Output) -> ExitCode {
+    match result {
+        Ok(code) => code,
+        // Who reads has seen enough; nothing went wrong.
+        Err(CommandError::Output(error)) if error.kind() == io::ErrorKind::BrokenPipe => ExitCode::SUCCESS,
         Err(error) => {
-            let _closed = error.print();
-            ExitCode::from(u8::from(error.use_stderr()))
+            out.problem(crate::output::one_line(&error.to_string()));
+            ExitCode::FAILURE
         }
     }
+}
+
+impl Command {
+    fn run(self, out: &mut Output) -> Result<ExitCode, CommandError> {
+        match self {
+            Self::Catalog(command) => command.run(out),
+            Self::Completion(args) => completion::run(&args, out),
+            Self::ForceLeave(args) => ask(force_leave::run(&args, &client(&args.http)?, out)),
+            Self::Info(args) => ask(info::run(&args, &client(&args.http)?, out)),
+            Self::Join(args) => ask(join::run(&args, &client(&args.http)?, out)),
+            Self::Keygen(args) => keygen::run(&args, out),
+            Self::Leave(args) => ask(leave::run(&args, &client(&args.http)?, out)),
+            Self::Members(args) => ask(members::run(&args, &client(&args.http)?, out)),
+            Self::Monitor(args) => ask(monitor::run(&args, &client(&args.http)?, out)),
+            Self::Operator(command) => command.run(out),
+            Self::Reload(args) => ask(reload::run(&args, &client(&args.http)?, out)),
+            Self::Services(command) => command.run(out),
+            Self::Version(args) => version::run(&args, out),
+        }
+    }
+}
+
+/// A client by a command's flags and the environment.
+fn client(flags: &HttpFlags) -> Result<Client, CommandError> {
+    Settings::of(flags, &process_environment).and_then(Client::new).map_err(CommandError::Client)
+}
+
+/// The same for commands that ask the cluster.
+fn cluster_client(flags: &ClusterFlags) -> Result<Client, CommandError> {
+    Settings::of_cluster(flags, &process_environment).and_then(Client::new).map_err(CommandError::Client)
+}
+
+/// Runs a command that asks an agent.
+fn ask(command: impl Future<Output = Result<ExitCode, CommandError>>) -> Result<ExitCode, CommandError> {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .map_err(|error| CommandError::Other(format!("cannot start: {error}")))?;
+    runtime.block_on(command)
 }

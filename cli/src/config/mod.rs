@@ -34,7 +34,8 @@ use usher_dns::policy::Policy;
 
 pub use self::address::AddressError;
 pub use self::flags::AgentFlags;
-use crate::{http, logging};
+pub use self::sources::services;
+use crate::logging;
 
 /// The version agents tell each other and people.
 pub const VERSION: &str = env!("CARGO_PKG_VERSION");

@@ -14,6 +14,7 @@ use std::{
 };
 
 use serde_json::{Map, Value, json};
+use usher_cluster::local::definition::ServiceDefinition;
 
 use super::{
     ConfigError, Warning,
@@ -22,6 +23,7 @@ use super::{
     keys::AGENT,
     schema::{Effect, SchemaError, Strictness, Unused, normalise},
 };
+use crate::definition::service_from_normalised;
 
 /// The largest configuration file that is read.
 const MAX_FILE: u64 = 64 << 20;
@@ -74,6 +76,20 @@ pub fn merge(flags: &AgentFlags) -> Result<Merged, ConfigError> {
         merged.parse(&format!("-hcl number {}", number + 1), text, Format::Hcl)?;
     }
     Ok(merged)
+}
+
+/// The services that files and folders declare, in order. Whatever else stands there is checked and passed over.
+pub fn services(paths: &[PathBuf]) -> Result<(Vec<ServiceDefinition>, Vec<Warning>), ConfigError> {
+    let mut merged = Merged::default();
+    for path in paths {
+        merged.read(path, None)?;
+    }
+    let Some(Value::Array(items)) = merged.value.remove("services") else { return Ok((Vec::new(), merged.warnings)) };
+    let services = items.into_iter().filter_map(|item| match item {
+        Value::Object(object) => Some(service_from_normalised(object, Strictness::File)),
+        _ => None,
+    });
+    Ok((services.collect(), merged.warnings))
 }
 
 /// Consul's defaults.

@@ -1,0 +1,214 @@
+//! The HTTP client of the command line: one agent, asked over TCP, TLS or a unix socket.
+//!
+//! ```text
+//!   flags + environment ─► settings ─► Client ─► connect ─► one request ─► typed answer or one-line error
+//! ```
+//!
+//! - [`flags`]: what can be given on the command line.
+//! - [`settings`]: flags over environment over defaults.
+//! - [`address`]: where the agent is.
+//! - [`tls`], [`connect`]: getting there.
+//! - [`request`]: paths and queries.
+//! - [`api`]: the answers, read tolerantly.
+//!
+//! Knows nothing of commands. A request opens a connection of its own; commands ask once or a few times.
+
+pub mod address;
+pub mod api;
+pub mod connect;
+pub mod error;
+pub mod flags;
+pub mod request;
+pub mod settings;
+pub mod tls;
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use http_body_util::{BodyExt, Full, Limited};
+use hyper::{
+    Method, StatusCode,
+    body::Incoming,
+    client::conn::http1,
+    header::{AUTHORIZATION, CONTENT_TYPE, HOST, USER_AGENT},
+};
+use hyper_util::rt::TokioIo;
+use serde::de::DeserializeOwned;
+use serde_json::Value;
+use tokio::time::timeout;
+
+pub use self::error::ClientError;
+use self::{address::Address, connect::Connector, request::Request, settings::Settings};
+
+/// How long reaching the agent may take.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
+/// How long an answer may take; `join` and `leave` wait for others before they answer.
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(120);
+/// The largest answer read. The list of all instances of a catalog of 100,000 is about a quarter of this.
+const MAX_ANSWER: usize = 256 << 20;
+/// How much of an error's text is read.
+const MAX_ERROR: usize = 64 << 10;
+
+/// A client of one agent.
+pub struct Client {
+    connector: Connector,
+    token: String,
+    basic_auth: Option<String>,
+    datacenter: String,
+    stale: bool,
+}
+
+impl Client {
+    /// Prepares a client; reads the files the settings name, but connects to nothing yet.
+    pub fn new(settings: Settings) -> Result<Self, ClientError> {
+        let token = settings.resolve_token()?;
+        let tls = match settings.address {
+            Address::Tcp { tls: true, .. } => Some(tls::configuration(&settings.tls)?),
+            _ => None,
+        };
+        Ok(Self {
+            connector: Connector::new(settings.address, tls, settings.tls.server_name),
+            token,
+            basic_auth: settings.basic_auth,
+            datacenter: settings.datacenter,
+            stale: settings.stale,
+        })
+    }
+
+    /// A query of the agent itself.
+    pub fn agent(&self, path: impl Into<String>) -> Request {
+        Request::new(path)
+    }
+
+    /// A query of the cluster: carries the datacenter and consistency asked for by flags.
+    pub fn cluster(&self, path: impl Into<String>) -> Request {
+        self.scoped(Request::new(path))
+    }
+
+    /// The same for what is called `name` below `path`.
+    pub fn cluster_of(&self, path: impl Into<String>, name: &str) -> Request {
+        self.scoped(Request::new(path).segment(name))
+    }
+
+    fn scoped(&self, request: Request) -> Request {
+        let request = request.with_some("dc", &self.datacenter);
+        if self.stale { request.present("stale") } else { request }
+    }
+
+    /// Asks, and reads the JSON answer.
+    pub async fn get<T: DeserializeOwned>(&self, request: Request) -> Result<T, ClientError> {
+        let url = self.url(&request);
+        let bytes = self.whole(Method::GET, &request, None).await?;
+        serde_json::from_slice(&bytes).map_err(|source| ClientError::Json { url, source })
+    }
+
+    /// Tells the agent to do something; the answer is of no interest.
+    pub async fn put(&self, request: Request, body: Option<&Value>) -> Result<(), ClientError> {
+        self.whole(Method::PUT, &request, body).await.map(drop)
+    }
+
+    /// Asks for an answer that does not end.
+    pub async fn stream(&self, request: Request) -> Result<Stream, ClientError> {
+        let url = self.url(&request);
+        let body = self.send(Method::GET, &request, None).await?;
+        Ok(Stream { body, url })
+    }
+
+    async fn whole(&self, method: Method, request: &Request, body: Option<&Value>) -> Result<Bytes, ClientError> {
+        let url = self.url(request);
+        let exchange = async {
+            let answer = self.send(method, request, body).await?;
+            collect(answer, MAX_ANSWER, &url).await
+        };
+        match timeout(ANSWER_TIMEOUT, exchange).await {
+            Ok(result) => result,
+            Err(_) => Err(ClientError::Timeout { url: url.clone(), seconds: ANSWER_TIMEOUT.as_secs() }),
+        }
+    }
+
+    /// Sends a request and waits for the head of its answer.
+    async fn send(&self, method: Method, request: &Request, body: Option<&Value>) -> Result<Incoming, ClientError> {
+        let url = self.url(request);
+        let failed = |source| ClientError::Http { url: url.clone(), source };
+        let io = match timeout(CONNECT_TIMEOUT, self.connector.connect()).await {
+            Ok(io) => io?,
+            Err(_) => return Err(ClientError::Timeout { url, seconds: CONNECT_TIMEOUT.as_secs() }),
+        };
+        let (mut sender, connection) = http1::handshake(TokioIo::new(io)).await.map_err(failed)?;
+        // Ends when the answer has been read or the client is dropped; what goes wrong shows in the answer.
+        tokio::spawn(connection);
+        let message = self.message(method, request, body).map_err(|source| ClientError::Request { source })?;
+        let answer = sender.send_request(message).await.map_err(failed)?;
+        if answer.status().is_success() {
+            return Ok(answer.into_body());
+        }
+        Err(refusal(answer.status(), answer.into_body(), &url).await)
+    }
+
+    fn message(
+        &self,
+        method: Method,
+        request: &Request,
+        body: Option<&Value>,
+    ) -> Result<hyper::Request<Full<Bytes>>, http::Error> {
+        let target = format!("{}{}", self.connector.address().prefix(), request.target());
+        let mut message = hyper::Request::builder()
+            .method(method)
+            .uri(target)
+            .header(HOST, self.connector.address().host_header())
+            .header(USER_AGENT, concat!("usher/", env!("CARGO_PKG_VERSION")));
+        if !self.token.is_empty() {
+            message = message.header("X-Consul-Token", &self.token);
+        }
+        if let Some(credentials) = &self.basic_auth {
+            message = message.header(AUTHORIZATION, credentials);
+        }
+        match body {
+            Some(value) => {
+                message.header(CONTENT_TYPE, "application/json").body(Full::new(Bytes::from(value.to_string())))
+            }
+            None => message.body(Full::default()),
+        }
+    }
+
+    fn url(&self, request: &Request) -> String {
+        format!("{}{}", self.connector.address(), request.target())
+    }
+}
+
+/// An answer that comes in pieces.
+pub struct Stream {
+    body: Incoming,
+    url: String,
+}
+
+impl Stream {
+    /// The next piece; `None` when the agent has ended the answer.
+    pub async fn next(&mut self) -> Result<Option<Bytes>, ClientError> {
+        while let Some(frame) = self.body.frame().await {
+            let frame = frame.map_err(|source| ClientError::Http { url: self.url.clone(), source })?;
+            if let Ok(bytes) = frame.into_data() {
+                return Ok(Some(bytes));
+            }
+        }
+        Ok(None)
+    }
+}
+
+async fn collect(body: Incoming, limit: usize, url: &str) -> Result<Bytes, ClientError> {
+    match Limited::new(body, limit).collect().await {
+        Ok(collected) => Ok(collected.to_bytes()),
+        Err(error) => match error.downcast::<hyper::Error>() {
+            Ok(source) => Err(ClientError::Http { url: url.to_owned(), source: *source }),
+            Err(_) => Err(ClientError::TooLarge { url: url.to_owned(), limit }),
+        },
+    }
+}
+
+/// An answer that says no: its text, or what is wrong with that.
+async fn refusal(status: StatusCode, body: Incoming, url: &str) -> ClientError {
+    match collect(body, MAX_ERROR, url).await {
+        Ok(bytes) => ClientError::Status { code: status.as_u16(), text: String::from_utf8_lossy(&bytes).into_owned() },
+        Err(error) => error,
+    }
+}
