@@ -212,3 +212,128 @@ async fn refusal(status: StatusCode, body: Incoming, url: &str) -> ClientError {
         Err(error) => error,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::{
+        io::{Read, Write},
+        net::TcpListener,
+        os::unix::net::UnixListener,
+        thread::{JoinHandle, spawn},
+    };
+
+    use serde_json::json;
+
+    use super::{settings::TlsSettings, *};
+
+    fn settings(address: &str) -> Settings {
+        Settings {
+            address: Address::parse(address, false).unwrap(),
+            token: "secret".into(),
+            token_file: None,
+            basic_auth: Some("Basic dTpw".into()),
+            datacenter: "dc2".into(),
+            stale: true,
+            tls: TlsSettings::default(),
+        }
+    }
+
+    /// Reads one request with its body, answers and returns what it read.
+    fn answer(mut stream: impl Read + Write, answer: &str) -> String {
+        let mut request = Vec::new();
+        let mut byte = [0];
+        while !request.ends_with(b"\r\n\r\n") && stream.read(&mut byte).unwrap() == 1 {
+            request.push(byte[0]);
+        }
+        let head = String::from_utf8(request).unwrap();
+        let length = head.lines().find_map(|line| line.to_lowercase().strip_prefix("content-length: ")?.parse().ok());
+        let mut body = vec![0; length.unwrap_or(0)];
+        stream.read_exact(&mut body).unwrap();
+        stream.write_all(answer.as_bytes()).unwrap();
+        head + &String::from_utf8(body).unwrap()
+    }
+
+    /// An agent on a port of its own that answers once.
+    fn agent(text: &'static str) -> (Client, JoinHandle<String>) {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = format!("{}/base", listener.local_addr().unwrap());
+        let agent = spawn(move || answer(listener.accept().unwrap().0, text));
+        (Client::new(settings(&address)).unwrap(), agent)
+    }
+
+    const EMPTY: &str = "HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n";
+
+    #[tokio::test]
+    async fn a_query_carries_what_flags_say() {
+        let (client, agent) =
+            agent("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\n[1\r\n2\r\n,2\r\n1\r\n]\r\n0\r\n\r\n");
+        let numbers: Vec<u8> = client.get(client.cluster_of("/v1/x", "a b").with("near", "n")).await.unwrap();
+        assert_eq!(numbers, [1, 2]);
+        let request = agent.join().unwrap();
+        assert!(request.starts_with("GET /base/v1/x/a%20b?dc=dc2&stale&near=n HTTP/1.1\r\n"), "{request}");
+        for header in ["host: 127.0.0.1:", "x-consul-token: secret\r\n", "authorization: Basic dTpw\r\n"] {
+            assert!(request.contains(header), "{request}");
+        }
+    }
+
+    #[tokio::test]
+    async fn a_command_carries_its_body() {
+        let (client, agent) = agent(EMPTY);
+        client.put(client.agent("/v1/y"), Some(&json!({"Name": "web"}))).await.unwrap();
+        let request = agent.join().unwrap();
+        assert!(request.starts_with("PUT /base/v1/y HTTP/1.1\r\n"), "{request}");
+        assert!(request.ends_with("\r\n\r\n{\"Name\":\"web\"}"), "{request}");
+    }
+
+    #[tokio::test]
+    async fn a_unix_socket() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("http.sock");
+        let listener = UnixListener::bind(&path).unwrap();
+        let agent = spawn(move || answer(listener.accept().unwrap().0, EMPTY));
+        let client = Client::new(settings(&format!("unix://{}", path.display()))).unwrap();
+        client.put(client.agent("/v1/z"), None).await.unwrap();
+        let request = agent.join().unwrap();
+        assert!(request.starts_with("PUT /v1/z HTTP/1.1\r\n") && request.contains("host: localhost\r\n"), "{request}");
+    }
+
+    #[tokio::test]
+    async fn pieces_come_one_by_one() {
+        let (client, agent) =
+            agent("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n4\r\none\n\r\n4\r\ntwo\n\r\n0\r\n\r\n");
+        let mut stream = client.stream(client.agent("/v1/agent/monitor")).await.unwrap();
+        let mut text = Vec::new();
+        while let Some(bytes) = stream.next().await.unwrap() {
+            text.extend_from_slice(&bytes);
+        }
+        assert_eq!(text, b"one\ntwo\n");
+        agent.join().unwrap();
+    }
+
+    #[tokio::test]
+    async fn a_refusal_is_told_with_its_text() {
+        let table = [
+            ("HTTP/1.1 500 X\r\nContent-Length: 5\r\n\r\na\n\tb\n", "Unexpected response code: 500 (a b)"),
+            ("HTTP/1.1 301 X\r\nContent-Length: 0\r\n\r\n", "Unexpected response code: 301 ()"),
+            ("HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{]", "unexpected answer: "),
+            ("SSH-2.0-OpenSSH\r\n", "the answer is not HTTP"),
+            ("", "connection closed"),
+        ];
+        for (text, expected) in table {
+            let (client, agent) = agent(text);
+            let error = client.get::<serde_json::Value>(client.agent("/v1/x")).await.unwrap_err().to_string();
+            assert!(error.contains(expected) && !error.contains('\n'), "{error}");
+            agent.join().unwrap();
+        }
+    }
+
+    #[tokio::test]
+    async fn nobody_there() {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = listener.local_addr().unwrap();
+        drop(listener);
+        let client = Client::new(settings(&address.to_string())).unwrap();
+        let error = client.put(client.agent("/v1/x"), None).await.unwrap_err();
+        assert!(error.to_string().starts_with(&format!("no agent answers at http://{address}: ")), "{error}");
+    }
+}

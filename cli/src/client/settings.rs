@@ -155,7 +155,8 @@ mod tests {
     fn address_by_flag_environment_default() {
         let flag = HttpFlags { http_addr: Some("f:1".into()), ..HttpFlags::default() };
         let none = HttpFlags::default();
-        let table: [(&[(&str, &str)], &HttpFlags, &str); 8] = [
+        type Case<'a> = (&'a [(&'a str, &'a str)], &'a HttpFlags, &'a str);
+        let table: [Case<'_>; 8] = [
             (&[], &none, "http://127.0.0.1:8500"),
             (&[("CONSUL_HTTP_ADDR", "c:2")], &none, "http://c:2"),
             (&[("CONSUL_HTTP_ADDR", "c:2"), ("USHER_HTTP_ADDR", "u:3")], &none, "http://u:3"),

@@ -166,3 +166,79 @@ fn ask(command: impl Future<Output = Result<ExitCode, CommandError>>) -> Result<
         .map_err(|error| CommandError::Other(format!("cannot start: {error}")))?;
     runtime.block_on(command)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parsed(line: &str) -> Result<Command, Answer> {
+        parse(line.split_whitespace().map(OsString::from).collect())
+    }
+
+    #[test]
+    fn the_description_is_sound() {
+        CommandLine::command().debug_assert();
+        description().debug_assert();
+    }
+
+    // As Consul's command ends.
+    #[test]
+    fn what_is_no_command_is_told() {
+        let table = [
+            ("usher", 127, "Usage: usher"),
+            ("usher nosuch", 127, "there is no command 'nosuch'"),
+            ("usher -nosuch", 127, "not defined: -nosuch"),
+            ("usher kv get x", 127, "'kv' is a command of Consul that Usher does not have yet"),
+            ("usher connect ca", 127, "service mesh"),
+            ("usher -autocomplete-install", 1, "usher completion bash"),
+            ("usher catalog", 1, "usher catalog nodes -service=web"),
+            ("usher catalog nosuch", 1, "there is no command 'catalog nosuch' (see 'usher catalog -help')"),
+            ("usher operator autopilot", 1, "'autopilot' is a command of Consul that Usher does not have yet"),
+            ("usher operator raft", 1, "Usage: usher operator raft"),
+            ("usher catalog services extra", 1, "Too many arguments: 'extra'"),
+            ("usher catalog nodes -node-meta=x", 1, "for flag -node-meta: Missing \"=\" value in argument: x"),
+            ("usher leave extra", 1, "Too many arguments: 'extra'"),
+            ("usher members -nosuch", 1, "flag provided but not defined: -nosuch (see 'usher members -help')"),
+            ("usher services register -port=abc", 1, "invalid value \"abc\" for flag -port: parse error"),
+            ("usher services deregister -name=x", 1, "not defined: -name (see 'usher services deregister -help')"),
+            ("usher completion tcsh", 1, "must be one of bash"),
+        ];
+        for (line, code, text) in table {
+            let answer = parsed(line).map(|command| format!("{command:?}")).unwrap_err();
+            assert_eq!((answer.code(), answer.text().1), (code, false), "{line}");
+            assert!(answer.text().0.contains(text), "{line}: {}", answer.text().0);
+        }
+    }
+
+    #[test]
+    fn help_is_a_result() {
+        for line in ["usher -h", "usher help", "usher --help"] {
+            let answer = parsed(line).map(|command| format!("{command:?}")).unwrap_err();
+            assert_eq!((answer.code(), answer.text().1), (0, true), "{line}");
+            assert!(answer.text().0.contains("dig @127.0.0.1"), "{line}");
+        }
+        for line in ["usher members -wan -help", "usher help members", "usher members -h -status=x"] {
+            let answer = parsed(line).map(|command| format!("{command:?}")).unwrap_err();
+            assert_eq!((answer.code(), answer.text().1), (0, true), "{line}");
+            assert!(answer.text().0.contains("usher members -status="), "{line}");
+        }
+    }
+
+    #[test]
+    fn what_is_a_command() {
+        let table = [
+            ("usher -v", "Version("),
+            ("usher --version", "Version("),
+            ("usher version extra", "Version("),
+            ("usher members -status=a -wan=true -status b", "status: \"b\", wan: true"),
+            ("usher reload extra", "Reload("),
+            ("usher catalog nodes --near _agent", "near: \"_agent\""),
+            ("usher join 10.0.0.1 -wan 10.0.0.2", "wan: true, addresses: [\"10.0.0.1\", \"10.0.0.2\"]"),
+            ("usher operator raft list-peers -stale", "stale: true"),
+        ];
+        for (line, expected) in table {
+            let command = parsed(line).map(|command| format!("{command:?}"));
+            assert!(command.as_ref().is_ok_and(|command| command.contains(expected)), "{line}: {command:?}");
+        }
+    }
+}

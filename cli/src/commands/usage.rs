@@ -136,6 +136,18 @@ impl Answer {
         Self { text, is_result: false, code }
     }
 
+    /// The exit code.
+    #[cfg(test)]
+    pub fn code(&self) -> u8 {
+        self.code
+    }
+
+    /// The text, and whether it is what was asked for.
+    #[cfg(test)]
+    pub fn text(&self) -> (&str, bool) {
+        (&self.text, self.is_result)
+    }
+
     /// Says it.
     pub fn give(&self, out: &mut Output) -> ExitCode {
         if !self.is_result {
