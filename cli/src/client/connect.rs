@@ -2,7 +2,7 @@
 
 use std::{io, sync::Arc};
 
-use rustls::{ClientConfig, pki_types::ServerName};
+use rustls::{CertificateError, ClientConfig, pki_types::ServerName};
 use tokio::{
     io::{AsyncRead, AsyncWrite},
     net::{TcpStream, UnixStream},
@@ -66,13 +66,14 @@ impl Connector {
 }
 
 fn explain(error: &io::Error) -> String {
-    let not_tls = matches!(
-        error.get_ref().and_then(|inner| inner.downcast_ref::<rustls::Error>()),
-        Some(rustls::Error::InvalidMessage(_))
-    );
-    if not_tls {
-        "the agent does not speak TLS there (should the address begin with http://?)".into()
-    } else {
-        error.to_string()
+    let cause = error.get_ref().and_then(|inner| inner.downcast_ref::<rustls::Error>());
+    match cause {
+        Some(rustls::Error::InvalidMessage(_)) => {
+            "the agent does not speak TLS there (should the address begin with http://?)".into()
+        }
+        Some(rustls::Error::InvalidCertificate(CertificateError::UnknownIssuer)) => {
+            format!("{error} (name the CA with -ca-file)")
+        }
+        _ => error.to_string(),
     }
 }
