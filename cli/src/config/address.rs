@@ -9,16 +9,16 @@ use std::{
 
 /// One address of one of the host's interfaces.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Interface {
+pub(super) struct Interface {
     /// Such as `eth0`.
-    pub name: String,
+    pub(super) name: String,
     /// The address.
-    pub address: IpAddr,
+    pub(super) address: IpAddr,
 }
 
 /// An address a client listener may have.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum ClientAddress {
+pub(super) enum ClientAddress {
     /// An IP address.
     Ip(IpAddr),
     /// A unix socket (`unix:///path`).
@@ -55,13 +55,13 @@ pub enum AddressError {
 }
 
 /// The host's addresses; none when the system does not tell.
-pub fn host_interfaces() -> Vec<Interface> {
+pub(super) fn host_interfaces() -> Vec<Interface> {
     let interfaces = if_addrs::get_if_addrs().unwrap_or_default();
     interfaces.into_iter().map(|each| Interface { address: each.ip(), name: each.name }).collect()
 }
 
 /// Reads a list of addresses divided by blanks, after templates are filled in.
-pub fn client_addresses(text: &str, host: &[Interface]) -> Result<Vec<ClientAddress>, AddressError> {
+pub(super) fn client_addresses(text: &str, host: &[Interface]) -> Result<Vec<ClientAddress>, AddressError> {
     let text = expand(text, host)?;
     let mut addresses = Vec::new();
     for word in text.split_whitespace() {
@@ -77,13 +77,13 @@ pub fn client_addresses(text: &str, host: &[Interface]) -> Result<Vec<ClientAddr
 }
 
 /// Reads one IP address; brackets around an IPv6 one are allowed.
-pub fn ip(text: &str) -> Result<IpAddr, AddressError> {
+pub(super) fn ip(text: &str) -> Result<IpAddr, AddressError> {
     let bare = text.strip_prefix('[').and_then(|text| text.strip_suffix(']')).unwrap_or(text);
     bare.parse().map_err(|_| AddressError::Invalid(text.to_owned()))
 }
 
 /// Fills in every `{{ … }}` of a text.
-pub fn expand(text: &str, host: &[Interface]) -> Result<String, AddressError> {
+pub(super) fn expand(text: &str, host: &[Interface]) -> Result<String, AddressError> {
     let mut result = String::new();
     let mut rest = text;
     while let Some((before, after)) = rest.split_once("{{") {
@@ -126,7 +126,7 @@ fn evaluate(template: &str, host: &[Interface]) -> Result<String, AddressError> 
 }
 
 /// The address to tell others when listening everywhere: the one private IPv4 address, or with IPv6 the one public.
-pub fn advertised_for_any(bind: IpAddr, host: &[Interface]) -> Result<IpAddr, AddressError> {
+pub(super) fn advertised_for_any(bind: IpAddr, host: &[Interface]) -> Result<IpAddr, AddressError> {
     let mut candidates: Vec<IpAddr> = host.iter().map(|interface| interface.address).collect();
     if bind.is_ipv4() {
         candidates.retain(|address| address.is_ipv4() && is_private(address));

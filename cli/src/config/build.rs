@@ -87,6 +87,8 @@ pub(super) fn build(merged: Merged, dev: bool, host: &[Interface]) -> Result<Con
         leave_on_terminate: raw.leave_on_terminate.unwrap_or(!raw.server),
         skip_leave_on_interrupt: raw.skip_leave_on_interrupt.unwrap_or(raw.server),
         enable_debug: raw.enable_debug,
+        enable_local_script_checks: raw.enable_script_checks || raw.enable_local_script_checks,
+        enable_remote_script_checks: raw.enable_script_checks,
         services,
         checks,
         warnings,
@@ -388,7 +390,6 @@ fn http_options(raw: &Raw, dev: bool) -> Result<http::Options, ConfigError> {
         http_max_conns_per_client: usize::try_from(raw.limits.http_max_conns_per_client).unwrap_or(0),
         default_query_time: duration::from_nanos(raw.default_query_time),
         max_query_time: duration::from_nanos(raw.max_query_time),
-        enable_remote_script_checks: raw.enable_script_checks,
         translate_wan_addrs: raw.translate_wan_addrs,
         pretty: dev,
         ..http::Options::default()

@@ -25,6 +25,8 @@ impl Config {
             "Datacenter": self.datacenter,
             "DevMode": self.dev,
             "EnableDebug": self.enable_debug,
+            "EnableLocalScriptChecks": self.enable_local_script_checks,
+            "EnableRemoteScriptChecks": self.enable_remote_script_checks,
             "LeaveDrainTime": duration::format(self.leave_drain),
             "LeaveOnTerm": self.leave_on_terminate,
             "NodeID": node_id,

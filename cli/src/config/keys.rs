@@ -11,7 +11,7 @@ const fn table(keys: &'static [Key]) -> Table {
 }
 
 /// The top level.
-pub static AGENT: Table = table(&[
+pub(super) static AGENT: Table = table(&[
     not_built("acl", Kind::Table(&ACL)),
     not_built("acl_agent_master_token", Kind::Text),
     not_built("acl_agent_token", Kind::Text),
@@ -72,7 +72,7 @@ pub static AGENT: Table = table(&[
     not_built("enable_agent_tls_for_checks", Kind::Bool),
     mesh("enable_central_service_config", Kind::Bool),
     used("enable_debug", Kind::Bool),
-    not_built("enable_local_script_checks", Kind::Bool),
+    used("enable_local_script_checks", Kind::Bool),
     used("enable_script_checks", Kind::Bool),
     not_built("enable_syslog", Kind::Bool),
     not_built("encrypt", Kind::Text),

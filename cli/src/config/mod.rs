@@ -20,6 +20,8 @@ mod keys;
 mod raw;
 pub mod schema;
 mod sources;
+#[cfg(test)]
+mod tests;
 
 use std::{
     collections::BTreeMap,
@@ -208,6 +210,10 @@ pub struct Config {
     pub skip_leave_on_interrupt: bool,
     /// Serve profiles and runtime details.
     pub enable_debug: bool,
+    /// Checks that run commands may stand in files.
+    pub enable_local_script_checks: bool,
+    /// Checks that run commands may be registered over HTTP.
+    pub enable_remote_script_checks: bool,
     /// Services of the files.
     pub services: Vec<ServiceDefinition>,
     /// Checks of the files.
@@ -218,8 +224,12 @@ pub struct Config {
 
 /// Reads everything `flags` name and makes one configuration of it.
 pub fn load(flags: &AgentFlags) -> Result<Config, ConfigError> {
-    let merged = sources::merge(flags)?;
-    build::build(merged, flags.dev, &address::host_interfaces())
+    load_on(flags, &address::host_interfaces())
+}
+
+/// The same on a host with the interfaces `host`.
+fn load_on(flags: &AgentFlags, host: &[address::Interface]) -> Result<Config, ConfigError> {
+    build::build(sources::merge(flags)?, flags.dev, host)
 }
 
 impl Config {
@@ -244,6 +254,8 @@ impl Config {
             rpc_hold: self.rpc_hold,
             snapshot_threshold: self.snapshot_threshold,
             trailing_logs: self.trailing_logs,
+            enable_local_script_checks: self.enable_local_script_checks,
+            enable_remote_script_checks: self.enable_remote_script_checks,
             services: self.services.clone(),
             checks: self.checks.clone(),
             version: VERSION.to_owned(),

@@ -31,6 +31,7 @@ pub(super) struct Raw {
     pub(super) dns_config: DnsConfig,
     pub(super) domain: String,
     pub(super) enable_debug: bool,
+    pub(super) enable_local_script_checks: bool,
     pub(super) enable_script_checks: bool,
     pub(super) http_config: HttpConfig,
     pub(super) leave_on_terminate: Option<bool>,

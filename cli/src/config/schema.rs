@@ -63,7 +63,7 @@ pub enum Kind {
     Tables(&'static Table),
     /// Such objects by name.
     TableMap(&'static Table),
-    /// Anything: kept or passed over as it is.
+    /// Anything: passed over.
     Any,
 }
 
@@ -176,8 +176,8 @@ impl Walk {
             if !matches!(key.effect, Effect::Used | Effect::Moot) && !value.is_null() {
                 self.unused.push(Unused { path: path.clone(), effect: key.effect });
             }
-            // Null says nothing, as if the key were not there.
-            if value.is_null() {
+            // Null says nothing, as if the key were not there; and what has no form has no use.
+            if value.is_null() || matches!(key.kind, Kind::Any) {
                 continue;
             }
             let value = self.value(value, key.kind, &path)?;
@@ -188,7 +188,7 @@ impl Walk {
 
     fn value(&mut self, value: &Value, kind: Kind, path: &str) -> Result<Value, SchemaError> {
         match kind {
-            Kind::Any => Ok(value.clone()),
+            Kind::Any => Ok(Value::Null),
             Kind::Table(table) => self.table(value, table, path),
             Kind::Texts => self.texts(value, path),
             Kind::Tables(table) => self.list(value, "a list", path, |walk, item, path| walk.table(item, table, path)),

@@ -49,15 +49,15 @@ impl Format {
 
 /// Everything merged: canonical names, right types.
 #[derive(Debug, Default)]
-pub struct Merged {
+pub(super) struct Merged {
     /// The configuration.
-    pub value: Map<String, Value>,
+    pub(super) value: Map<String, Value>,
     /// What is worth telling.
-    pub warnings: Vec<Warning>,
+    pub(super) warnings: Vec<Warning>,
 }
 
 /// Reads and merges everything `flags` name.
-pub fn merge(flags: &AgentFlags) -> Result<Merged, ConfigError> {
+pub(super) fn merge(flags: &AgentFlags) -> Result<Merged, ConfigError> {
     let format = match flags.config_format.as_deref() {
         None | Some("") => None,
         Some(name) => Some(Format::by_name(name).ok_or(ConfigError::Format)?),

@@ -3,7 +3,7 @@
 use crate::config::{Config, VERSION};
 
 /// The lines of the start banner.
-pub fn lines(config: &Config, node_id: &str) -> Vec<String> {
+pub(super) fn lines(config: &Config, node_id: &str) -> Vec<String> {
     let port = |port: Option<u16>| port.map_or(-1, i64::from);
     let clients: Vec<String> = config.client_addrs.iter().map(ToString::to_string).collect();
     let segment = if config.server { "<all>" } else { "" };

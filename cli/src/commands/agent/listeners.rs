@@ -19,7 +19,7 @@ use crate::{
 /// A socket could not be opened.
 #[derive(Debug, thiserror::Error)]
 #[error("cannot listen on {protocol} {place}: {source}")]
-pub struct ListenError {
+pub(super) struct ListenError {
     protocol: &'static str,
     place: String,
     source: io::Error,
@@ -34,16 +34,16 @@ impl ListenError {
 
 /// The HTTP sockets of an agent.
 #[derive(Debug)]
-pub struct HttpSockets {
+pub(super) struct HttpSockets {
     /// To be served.
-    pub listeners: Vec<Listener>,
+    pub(super) listeners: Vec<Listener>,
     /// Their files.
-    pub files: Vec<SocketPath>,
+    pub(super) files: Vec<SocketPath>,
 }
 
 /// The file of a unix socket; it goes when this does.
 #[derive(Debug)]
-pub struct SocketPath(PathBuf);
+pub(super) struct SocketPath(PathBuf);
 
 impl Drop for SocketPath {
     fn drop(&mut self) {
@@ -53,7 +53,7 @@ impl Drop for SocketPath {
 }
 
 /// Opens the HTTP sockets. Must be called within the runtime.
-pub fn open_http(config: &Config) -> Result<HttpSockets, ListenError> {
+pub(super) fn open_http(config: &Config) -> Result<HttpSockets, ListenError> {
     let mut sockets = HttpSockets { listeners: Vec::new(), files: Vec::new() };
     for listen in &config.http_addrs {
         match listen {
@@ -106,7 +106,7 @@ fn remove_stale(path: &Path) -> io::Result<()> {
 }
 
 /// Whether DNS will be able to listen: its sockets are opened later, when there is something to answer from.
-pub fn probe_dns(addresses: &[SocketAddr]) -> Result<(), ListenError> {
+pub(super) fn probe_dns(addresses: &[SocketAddr]) -> Result<(), ListenError> {
     for address in addresses {
         UdpSocket::bind(address).map_err(ListenError::at("udp", address))?;
         TcpListener::bind(address).map_err(ListenError::at("tcp", address))?;

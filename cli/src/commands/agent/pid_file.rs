@@ -7,11 +7,11 @@ use std::{
 
 /// A written pid file; it goes when this does.
 #[derive(Debug)]
-pub struct PidFile(PathBuf);
+pub(super) struct PidFile(PathBuf);
 
 impl PidFile {
     /// Writes this process's id to `path`, over what an agent that was killed has left there.
-    pub fn write(path: &Path) -> io::Result<Self> {
+    pub(super) fn write(path: &Path) -> io::Result<Self> {
         if path.is_dir() {
             return Err(io::Error::from(io::ErrorKind::IsADirectory));
         }

@@ -218,7 +218,7 @@ impl Running {
     }
 
     /// Ends every part, clients first; a signal meanwhile ends the waiting.
-    async fn stop(mut self) {
+    async fn stop(self) {
         if let Err(error) = sd_notify::notify(&[sd_notify::NotifyState::Stopping]) {
             warn!(target: "agent", %error, "cannot tell the service manager that the agent stops");
         }

@@ -6,7 +6,7 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 
 /// What a signal asks for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Request {
+pub(super) enum Request {
     /// SIGINT (Ctrl-C): end.
     Interrupt,
     /// SIGTERM: end.
@@ -17,7 +17,7 @@ pub enum Request {
 
 impl Request {
     /// The signal as the log calls it.
-    pub fn name(self) -> &'static str {
+    pub(super) fn name(self) -> &'static str {
         match self {
             Self::Interrupt => "interrupt",
             Self::Terminate => "terminated",
@@ -27,7 +27,7 @@ impl Request {
 }
 
 /// Listens for signals.
-pub struct Signals {
+pub(super) struct Signals {
     interrupt: Signal,
     terminate: Signal,
     hangup: Signal,
@@ -35,7 +35,7 @@ pub struct Signals {
 
 impl Signals {
     /// Starts listening; from now on these signals do not end the process by themselves.
-    pub fn listen() -> io::Result<Self> {
+    pub(super) fn listen() -> io::Result<Self> {
         Ok(Self {
             interrupt: signal(SignalKind::interrupt())?,
             terminate: signal(SignalKind::terminate())?,
@@ -44,7 +44,7 @@ impl Signals {
     }
 
     /// The next signal.
-    pub async fn next(&mut self) -> Request {
+    pub(super) async fn next(&mut self) -> Request {
         tokio::select! {
             _ = self.interrupt.recv() => Request::Interrupt,
             _ = self.terminate.recv() => Request::Terminate,
@@ -53,7 +53,7 @@ impl Signals {
     }
 
     /// The next signal that asks for an end.
-    pub async fn next_end(&mut self) -> Request {
+    pub(super) async fn next_end(&mut self) -> Request {
         loop {
             let request = self.next().await;
             if request != Request::Reload {
