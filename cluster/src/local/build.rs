@@ -114,7 +114,8 @@ mod tests {
 
     #[test]
     fn checks_are_named_and_numbered_as_consul_does() {
-        let cases: [(Vec<CheckSpec>, &[(&str, &str)]); 4] = [
+        type Case = (Vec<CheckSpec>, &'static [(&'static str, &'static str)]);
+        let cases: [Case; 4] = [
             (vec![spec("", "")], &[("service:s1", "Service 'web' check")]),
             (vec![spec("mine", "named")], &[("mine", "named")]),
             (vec![spec("", "first"), spec("mine", "")], &[("service:s1:1", "first"), ("mine", "Service 'web' check")]),

@@ -98,7 +98,8 @@ fn only_what_differs_is_registered() {
         change(&mut definition);
         records(vec![definition], &["n"])
     };
-    let cases: [(fn(&mut ServiceDefinition), &[&str]); 6] = [
+    type Case = (fn(&mut ServiceDefinition), &'static [&'static str]);
+    let cases: [Case; 6] = [
         (|it| it.port = 1, &["register a"]),
         (|it| it.tags = vec!["t".to_owned()], &["register a"]),
         (|it| it.name = "other".to_owned(), &["register a"]),
