@@ -15,9 +15,10 @@ use std::{
 use bytes::Bytes;
 use futures_util::FutureExt;
 use http::{
-    HeaderMap, Method, Request, Response, StatusCode, Uri,
+    HeaderMap, Method, Request, Response, StatusCode,
     header::{AUTHORIZATION, CACHE_CONTROL},
     request::Parts,
+    uri::PathAndQuery,
 };
 use http_body_util::{BodyExt, LengthLimitError, Limited};
 use hyper::body::Incoming;
@@ -35,7 +36,8 @@ use super::{
 };
 use crate::config::duration;
 
-/// Answers one request.
+/// Answers one request. What came with it is let go of before the handler runs: a request may wait for minutes, and as
+/// long as one header is held so is the connection's whole read buffer.
 pub(super) async fn answer(
     api: Arc<Api>,
     peer: Peer,
@@ -44,15 +46,17 @@ pub(super) async fn answer(
 ) -> Response<ResponseBody> {
     let started = Instant::now();
     let options = api.options.load_full();
-    let (head, body) = request.into_parts();
-    let line = RequestLine { method: head.method.clone(), uri: head.uri.clone(), peer };
-    let query = head.uri.query().unwrap_or_default();
-    let form = Form { pretty: options.pretty || wants_pretty(query), gzip: encode::accepts_gzip(&head.headers) };
-    let handled = AssertUnwindSafe(process(&api, &options, peer, &shutdown, head, body)).catch_unwind().await;
-    let outcome = handled.unwrap_or_else(|_| {
-        tracing::error!("a request handler panicked");
-        Err(Failure::internal("internal error: the request could not be handled"))
-    });
+    let line = RequestLine::of(&request, peer);
+    let form = Form {
+        pretty: options.pretty || wants_pretty(request.uri().query().unwrap_or_default()),
+        gzip: encode::accepts_gzip(request.headers()),
+    };
+    let prepared = prepare(&api, &options, peer, &shutdown, request);
+    let outcome = match prepared {
+        Ok(Prepared::Handler(route, cx, body)) => handle(route, cx, body).await,
+        Ok(Prepared::Reply(reply)) => Ok(reply),
+        Err(failure) => Err(failure),
+    };
     line.log(&outcome, started.elapsed());
     encode::response(outcome, form, &options, shutdown).await
 }
@@ -60,21 +64,26 @@ pub(super) async fn answer(
 /// What the log tells of a request.
 struct RequestLine {
     method: Method,
-    uri: Uri,
+    url: String,
     peer: Peer,
 }
 
 impl RequestLine {
+    fn of(request: &Request<Incoming>, peer: Peer) -> Self {
+        let url = request.uri().path_and_query().map(PathAndQuery::as_str).unwrap_or_default();
+        Self { method: request.method().clone(), url: url.to_owned(), peer }
+    }
+
     fn log(&self, outcome: &Result<Reply, Failure>, latency: Duration) {
-        let (method, url) = (&self.method, || without_token(&self.uri));
+        let (method, url) = (&self.method, || without_token(&self.url));
         match outcome {
             Err(failure) if failure.status.is_server_error() => {
                 tracing::error!(method = %method, url = url(), from = %self.peer, error = failure.text, "Request error");
             }
-            Err(failure) => {
+            Err(failure) if !failure.text.is_empty() => {
                 tracing::debug!(method = %method, url = url(), from = %self.peer, error = failure.text, "Request error");
             }
-            Ok(_) => {}
+            _ => {}
         }
         tracing::debug!(
             method = %method,
@@ -87,11 +96,11 @@ impl RequestLine {
 }
 
 /// A request's path and parameters, its secret left out.
-fn without_token(uri: &Uri) -> String {
-    let Some(query) = uri.query() else { return uri.path().to_owned() };
+fn without_token(url: &str) -> String {
+    let Some((path, query)) = url.split_once('?') else { return url.to_owned() };
     let hidden = |pair| if str::starts_with(pair, "token=") { "token=<hidden>" } else { pair };
     let query: Vec<&str> = query.split('&').map(hidden).collect();
-    format!("{}?{}", uri.path(), query.join("&"))
+    format!("{path}?{}", query.join("&"))
 }
 
 /// Whether `?pretty` is given, before the parameters are known to be well formed.
@@ -99,30 +108,40 @@ fn wants_pretty(query: &str) -> bool {
     query.split('&').any(|pair| pair.split('=').next() == Some("pretty"))
 }
 
-async fn process(
+/// What a request comes to before anyone waits.
+enum Prepared {
+    /// A handler is to run; changes still have their body to be read.
+    Handler(&'static Route, Cx, Option<Incoming>),
+    /// Everything is said.
+    Reply(Reply),
+}
+
+/// Every step up to the handler but the body.
+fn prepare(
     api: &Arc<Api>,
     options: &Arc<Options>,
     peer: Peer,
     shutdown: &CancellationToken,
-    head: Parts,
-    body: Incoming,
-) -> Result<Reply, Failure> {
+    request: Request<Incoming>,
+) -> Result<Prepared, Failure> {
+    let (head, body) = request.into_parts();
     let path = params::decode_path(head.uri.path()).ok_or_else(|| Failure::bad("400 Bad Request"))?;
     if options.block_endpoints.iter().any(|prefix| path.starts_with(prefix.as_str())) {
         return Err(Failure::new(StatusCode::FORBIDDEN, "Endpoint is blocked by agent configuration"));
     }
     let (route, tail) = match routes::find(&path) {
         Found::Route(route, tail) => (route, tail.to_owned()),
-        Found::Elsewhere(path) => return Ok(elsewhere(&path, &head)),
+        Found::Elsewhere(path) => return Ok(Prepared::Reply(elsewhere(&path, &head))),
         Found::Nothing => return Err(Failure::not_found()),
     };
     if head.method == Method::OPTIONS {
-        return Ok(encode::allowed(&allow(route)));
+        return Ok(Prepared::Reply(encode::allowed(&allow(route))));
     }
     if head.method != route.method {
         return Err(method_not_allowed(&head.method, route));
     }
-    if route.method != "GET" && !may_write(options, peer) {
+    let reads = route.method == "GET";
+    if !reads && !may_write(options, peer) {
         return Err(Failure::new(StatusCode::FORBIDDEN, "Access is restricted"));
     }
     let params = Params::parse(head.uri.query().unwrap_or_default()).map_err(Failure::bad_request)?;
@@ -136,14 +155,26 @@ async fn process(
         cache_control: header(&head.headers, CACHE_CONTROL.as_str()).to_owned(),
         params,
         tail,
-        body: if route.method == "GET" { Bytes::new() } else { collect(body).await? },
+        body: Bytes::new(),
         shutdown: shutdown.clone(),
     };
     permit(&cx, route.needs)?;
+    Ok(Prepared::Handler(route, cx, (!reads).then_some(body)))
+}
+
+/// Reads the body, if there is one to read, and runs the handler.
+async fn handle(route: &'static Route, mut cx: Cx, body: Option<Incoming>) -> Result<Reply, Failure> {
+    if let Some(body) = body {
+        cx.body = Box::pin(collect(body)).await?;
+    }
+    let metrics = cx.api.metrics.clone();
     let started = Instant::now();
-    let outcome = (route.handler)(cx).await;
-    api.metrics.request(route.method, route.pattern, started.elapsed());
-    outcome
+    let handled = AssertUnwindSafe((route.handler)(cx)).catch_unwind().await;
+    metrics.request(route.method, route.pattern, started.elapsed());
+    handled.unwrap_or_else(|_| {
+        tracing::error!(path = route.pattern, "a request handler panicked");
+        Err(Failure::internal("internal error: the request could not be handled"))
+    })
 }
 
 /// The answer to a path spelled in another way; the parameters go along.
@@ -258,7 +289,7 @@ mod tests {
             ("/v1/agent/self?pretty&token=abc&wait=5s", "/v1/agent/self?pretty&token=<hidden>&wait=5s"),
             ("/v1/agent/self?token=abc", "/v1/agent/self?token=<hidden>"),
         ] {
-            assert_eq!(without_token(&uri.parse().unwrap()), expected);
+            assert_eq!(without_token(uri), expected);
         }
     }
 

@@ -154,7 +154,8 @@ pub(super) async fn confirm(cx: &Cx, consistency: Consistency) -> Result<(), Fai
     match consistency {
         Consistency::Stale => Ok(()),
         Consistency::Leader if consensus.status().is_leader => Ok(()),
-        Consistency::Leader | Consistency::Consistent => Ok(consensus.linearize(hold).await?),
+        // Boxed: the future of the rare way must not make that of every waiting request larger.
+        Consistency::Leader | Consistency::Consistent => Ok(Box::pin(consensus.linearize(hold)).await?),
     }
 }
 
