@@ -8,7 +8,10 @@
 //! kind, version or command is an error that stops the server, since an entry that is skipped makes this server's
 //! catalog differ from the others'. Pure.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
 
 use openraft::EntryPayload;
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
@@ -99,7 +102,7 @@ pub(super) fn decode_entry(index: u64, bytes: &[u8]) -> Result<Entry, CodecError
     }
     let payload = match stored.payload {
         PayloadIn::Blank => EntryPayload::Blank,
-        PayloadIn::Command(command) => EntryPayload::Normal(Proposal(std::sync::Arc::new(command))),
+        PayloadIn::Command(command) => EntryPayload::Normal(Proposal(command)),
         PayloadIn::Membership(config) => EntryPayload::Membership(config.into_membership()?),
     };
     Ok(Entry { log_id: log_id(stored.term, index), payload })
@@ -263,7 +266,7 @@ struct EntryIn {
 #[derive(Deserialize)]
 enum PayloadIn {
     Blank,
-    Command(Command),
+    Command(Arc<Command>),
     Membership(StoredConfig),
 }
 

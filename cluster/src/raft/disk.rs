@@ -88,6 +88,9 @@ pub(super) struct Batch {
     pub(super) purge: Option<LogId>,
 }
 
+/// An entry as bytes, and its index.
+pub(super) type Record = (u64, Arc<[u8]>);
+
 /// A change of the entries.
 pub(super) enum Change {
     /// Writes an entry's record under its index.
@@ -287,12 +290,12 @@ impl Reader {
     }
 
     /// The records of the entries in `range` that are there, in order.
-    pub(super) fn read(&self, range: Range<u64>) -> io::Result<Vec<(u64, Vec<u8>)>> {
+    pub(super) fn read(&self, range: Range<u64>) -> io::Result<Vec<Record>> {
         self.read_inner(range)
             .map_err(|error| io::Error::new(error.kind(), format!("{}: {error}", self.path.display())))
     }
 
-    fn read_inner(&self, range: Range<u64>) -> io::Result<Vec<(u64, Vec<u8>)>> {
+    fn read_inner(&self, range: Range<u64>) -> io::Result<Vec<Record>> {
         let database = self.database.read();
         let transaction = database.as_ref().ok_or_else(closed)?.begin_read().map_err(|error| io_error(error.into()))?;
         let log = match transaction.open_table(LOG) {
@@ -303,7 +306,7 @@ impl Reader {
         let mut records = Vec::new();
         for row in log.range(range).map_err(|error| io_error(error.into()))? {
             let (index, record) = row.map_err(|error| io_error(error.into()))?;
-            records.push((index.value(), record.value().to_vec()));
+            records.push((index.value(), Arc::from(record.value())));
         }
         Ok(records)
     }

@@ -27,7 +27,7 @@ use tokio::sync::{Notify, mpsc, oneshot};
 
 use super::{
     codec,
-    disk::{Disk, Reader, Recovered},
+    disk::{Disk, Reader, Record, Recovered},
     failure::Failure,
     types::{Entry, LogId, TypeConfig, Vote},
     writer::{self, Job},
@@ -92,12 +92,10 @@ impl LogStore {
     }
 
     /// The records in `range`, as far as they are there.
-    fn records(&self, range: Range<u64>) -> io::Result<Vec<(u64, Arc<[u8]>)>> {
+    fn records(&self, range: Range<u64>) -> io::Result<Vec<Record>> {
         let (older, newer) = self.tail.lock().read(range);
         let mut records = match (older.is_empty(), &self.disk) {
-            (false, Some((_, reader))) => {
-                reader.read(older)?.into_iter().map(|(index, record)| (index, Arc::from(record))).collect()
-            }
+            (false, Some((_, reader))) => reader.read(older)?,
             _ => Vec::new(),
         };
         records.extend(newer);
@@ -241,7 +239,7 @@ impl Tail {
         self.ends.lock()
     }
 
-    fn append(&self, last: LogId, records: &[(u64, Arc<[u8]>)]) {
+    fn append(&self, last: LogId, records: &[Record]) {
         let mut ends = self.lock();
         ends.append(last, records);
         if ends.since > self.size_limit {
@@ -336,7 +334,7 @@ impl Ends {
         self.end().saturating_sub(self.recent.len() as u64)
     }
 
-    fn append(&mut self, last: LogId, records: &[(u64, Arc<[u8]>)]) {
+    fn append(&mut self, last: LogId, records: &[Record]) {
         for (_, record) in records {
             self.sizes.push_back(u32::try_from(record.len()).unwrap_or(u32::MAX));
             self.bytes += record.len();
@@ -347,7 +345,7 @@ impl Ends {
     }
 
     /// Splits a range into what only the disk has and the records in memory.
-    fn read(&self, range: Range<u64>) -> (Range<u64>, Vec<(u64, Arc<[u8]>)>) {
+    fn read(&self, range: Range<u64>) -> (Range<u64>, Vec<Record>) {
         let (start, end) = (range.start.max(self.start()), range.end.min(self.end()));
         if start >= end {
             return (0..0, Vec::new());

@@ -37,7 +37,7 @@ const UNFINISHED: &str = "unfinished";
 #[derive(Clone, Debug)]
 pub(super) enum SnapshotData {
     /// The state itself, of a server that keeps nothing on disk.
-    State(State),
+    State(Box<State>),
     /// A file.
     File(PathBuf),
 }
@@ -89,7 +89,7 @@ impl Snapshots {
         match self {
             Self::Memory(newest) => {
                 *newest.lock() = Some((meta.clone(), state.clone()));
-                Ok(SnapshotData::State(state))
+                Ok(SnapshotData::State(Box::new(state)))
             }
             Self::Files(directory) => {
                 let path = directory.join(file_name(meta));
@@ -104,7 +104,9 @@ impl Snapshots {
     /// The newest snapshot, if there is one.
     pub(super) fn newest(&self) -> io::Result<Option<(SnapshotMeta, SnapshotData)>> {
         match self {
-            Self::Memory(newest) => Ok(newest.lock().clone().map(|(meta, state)| (meta, SnapshotData::State(state)))),
+            Self::Memory(newest) => {
+                Ok(newest.lock().clone().map(|(meta, state)| (meta, SnapshotData::State(Box::new(state)))))
+            }
             Self::Files(directory) => {
                 let Some(path) = files(directory)?.pop() else {
                     return Ok(None);
@@ -120,7 +122,7 @@ impl SnapshotData {
     /// The state it holds, which must be what `meta` says.
     pub(super) fn into_state(self, meta: &SnapshotMeta) -> io::Result<State> {
         match self {
-            Self::State(state) => Ok(state),
+            Self::State(state) => Ok(*state),
             Self::File(path) => {
                 let (found, state) = read(&path).map_err(|error| error.of(&path))?;
                 match found == *meta {

@@ -9,7 +9,7 @@ use openraft::storage::IOFlushed;
 use tokio::sync::{mpsc, oneshot};
 
 use super::{
-    disk::{Batch, Change, Disk},
+    disk::{Batch, Change, Disk, Record},
     failure::Failure,
     log_store::Tail,
     types::{LogId, TypeConfig},
@@ -23,7 +23,7 @@ const COMMIT_BYTES: usize = 4 * 1024 * 1024;
 /// One thing to be made durable.
 pub(super) enum Job {
     /// Entries, in order.
-    Append(Vec<(u64, Arc<[u8]>)>, IOFlushed<TypeConfig>),
+    Append(Vec<Record>, IOFlushed<TypeConfig>),
     /// Removal of the entries from an index on.
     CutFrom(u64, oneshot::Sender<io::Result<()>>),
     /// A vote.
