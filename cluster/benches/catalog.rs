@@ -13,9 +13,12 @@ fn main() {
     divan::main();
 }
 
-/// One instance with a check of its own, on a node with one of its own.
-fn registration(service: u32, instance: u32, output: u32) -> Command {
-    let node = format!("node-{instance}");
+/// How many services share a node in most of what follows.
+const PER_NODE: u32 = 10;
+
+/// One instance with a check of its own, on a node with one of its own and `per_node` instances.
+fn on_node(per_node: u32, service: u32, instance: u32, output: u32) -> Command {
+    let node = format!("node-{}-{instance}", service / per_node);
     let check = |id: &str, service_id: &str, output: String| Check {
         id: id.into(),
         name: "check".into(),
@@ -45,28 +48,32 @@ fn registration(service: u32, instance: u32, output: u32) -> Command {
     })
 }
 
-fn filled(services: u32, instances: u32) -> State {
+fn registration(service: u32, instance: u32, output: u32) -> Command {
+    on_node(PER_NODE, service, instance, output)
+}
+
+fn filled(per_node: u32, services: u32, instances: u32) -> State {
     let (mut state, mut index, mut changes) = (State::default(), 0, Changes::default());
     for instance in 0..instances {
         for service in 0..services {
             index += 1;
-            state.apply(index, registration(service, instance, 0), &mut changes).expect("applied");
+            state.apply(index, on_node(per_node, service, instance, 0), &mut changes).expect("applied");
         }
     }
     state
 }
 
 /// A check's output changes; the new version is published, the old one dropped.
-fn update(bencher: Bencher<'_, '_>, services: u32, instances: u32) {
+fn update(bencher: Bencher<'_, '_>, per_node: u32, services: u32, instances: u32) {
     let catalog = Catalog::default();
-    let mut state = filled(services, instances);
+    let mut state = filled(per_node, services, instances);
     catalog.publish(state.clone(), Changes::default());
     let mut round = 0;
     bencher
         .with_inputs(|| {
             round += 1;
             let spread = round * 7919;
-            (u64::from(round) + 10_000_000, registration(spread % services, spread % instances, round))
+            (u64::from(round) + 10_000_000, on_node(per_node, spread % services, spread % instances, round))
         })
         .bench_local_values(|(index, command)| {
             let mut changes = Changes::default();
@@ -75,22 +82,28 @@ fn update(bencher: Bencher<'_, '_>, services: u32, instances: u32) {
         });
 }
 
-/// 1,000 services of 100 instances on 100 nodes.
+/// 1,000 services of 100 instances, ten on a node.
 #[divan::bench]
 fn update_1000_services_of_100(bencher: Bencher<'_, '_>) {
-    update(bencher, 1000, 100);
+    update(bencher, PER_NODE, 1000, 100);
+}
+
+/// The same on 100 nodes, each of which carries a thousand.
+#[divan::bench]
+fn update_nodes_of_1000(bencher: Bencher<'_, '_>) {
+    update(bencher, 1000, 1000, 100);
 }
 
 /// One service of 10,000 instances on 10,000 nodes.
 #[divan::bench]
 fn update_1_service_of_10000(bencher: Bencher<'_, '_>) {
-    update(bencher, 1, 10_000);
+    update(bencher, PER_NODE, 1, 10_000);
 }
 
 /// A registration that says what is known already.
 #[divan::bench]
 fn repeat_1000_services_of_100(bencher: Bencher<'_, '_>) {
-    let mut state = filled(1000, 100);
+    let mut state = filled(PER_NODE, 1000, 100);
     let mut round = 0_u32;
     bencher
         .with_inputs(|| {
@@ -108,7 +121,7 @@ fn repeat_1000_services_of_100(bencher: Bencher<'_, '_>) {
 #[divan::bench]
 fn batch_of_128_in_1_service_of_10000(bencher: Bencher<'_, '_>) {
     let catalog = Catalog::default();
-    let mut state = filled(1, 10_000);
+    let mut state = filled(PER_NODE, 1, 10_000);
     catalog.publish(state.clone(), Changes::default());
     let mut round = 0;
     bencher
@@ -129,7 +142,7 @@ fn batch_of_128_in_1_service_of_10000(bencher: Bencher<'_, '_>) {
 /// The service a DNS question asks for, found.
 #[divan::bench]
 fn lookup_in_1000_services(bencher: Bencher<'_, '_>) {
-    let state = filled(1000, 1);
+    let state = filled(PER_NODE, 1000, 1);
     let mut round = 0_u32;
     let names: Vec<_> = (0..1000).map(|service| format!("service-{service}")).collect();
     bencher.bench_local(|| {
@@ -142,7 +155,7 @@ fn lookup_in_1000_services(bencher: Bencher<'_, '_>) {
 #[divan::bench]
 fn wake_10000(bencher: Bencher<'_, '_>) {
     let catalog = Arc::new(Catalog::default());
-    let mut state = filled(1, 1);
+    let mut state = filled(PER_NODE, 1, 1);
     let _watches: Vec<_> = (0..10_000).map(|_| catalog.watch(Topic::Service("service-0".into()))).collect();
     let mut round = 0;
     bencher.bench_local(|| {
@@ -156,6 +169,6 @@ fn wake_10000(bencher: Bencher<'_, '_>) {
 /// A snapshot of 100,000 instances as records, and back.
 #[divan::bench(sample_count = 10)]
 fn restore_100000_instances(bencher: Bencher<'_, '_>) {
-    let state = filled(1000, 100);
+    let state = filled(PER_NODE, 1000, 100);
     bencher.bench_local(|| State::restore(state.records()).expect("its own records"));
 }

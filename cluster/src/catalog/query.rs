@@ -67,7 +67,7 @@ impl<T> Indexed<T> {
 impl State {
     /// All nodes, ordered by name (`Topic::Nodes`).
     pub fn nodes(&self) -> Indexed<Vec<Arc<Node>>> {
-        Indexed::new(self.indexes.nodes, self.nodes.values().map(|entry| entry.node.clone()).collect())
+        Indexed::new(self.indexes.nodes, self.sorted_nodes().map(|entry| entry.node.clone()).collect())
     }
 
     /// One node with its services and checks (`Topic::Node`).
@@ -92,10 +92,8 @@ impl State {
         if !node_meta.is_empty() {
             return Indexed::new(self.indexes.placements, self.services_by_node_meta(node_meta));
         }
-        let mut entries: Vec<_> = self.services.iter().collect();
-        entries.sort_unstable_by_key(|(key, _)| *key);
-        let listed = entries
-            .into_iter()
+        let listed = self
+            .sorted_services()
             .map(|(key, entry)| (display(key, entry.name()), entry.tags().map(str::to_owned).collect()))
             .collect();
         Indexed::new(self.indexes.services, listed)
@@ -124,7 +122,7 @@ impl State {
 
     /// All checks in a status (`Topic::ChecksInState`), or all (`None`, `Topic::Checks`), ordered by node and id.
     pub fn checks_in_state(&self, status: Option<&Status>) -> Indexed<Vec<Arc<Check>>> {
-        let all = || self.nodes.values().flat_map(|entry| entry.checks.iter());
+        let all = || self.sorted_nodes().flat_map(|entry| entry.checks.iter());
         match status {
             None => Indexed::new(self.indexes.checks, all().cloned().collect()),
             Some(status @ Status::Passing) => {
@@ -147,7 +145,7 @@ impl State {
 
     fn services_by_node_meta(&self, wanted: &[(String, String)]) -> Vec<(Arc<str>, Vec<String>)> {
         let mut found: BTreeMap<String, (&str, BTreeSet<&str>)> = BTreeMap::new();
-        for entry in self.nodes.values() {
+        for entry in self.sorted_nodes() {
             if !wanted.iter().all(|(key, value)| entry.node.meta.get(key) == Some(value)) {
                 continue;
             }

@@ -113,9 +113,7 @@ pub enum RestoreError {
 impl State {
     /// The whole state, record by record.
     pub fn records(&self) -> impl Iterator<Item = Record> + '_ {
-        let mut services: Vec<_> = self.services.iter().collect();
-        services.sort_unstable_by_key(|(name, _)| *name);
-        let indexes = services.into_iter().map(|(name, entry)| Record::ServiceIndexes {
+        let indexes = self.sorted_services().map(|(name, entry)| Record::ServiceIndexes {
             name: name.clone(),
             index: entry.index,
             checks_index: entry.checks_index,
@@ -128,8 +126,7 @@ impl State {
             unknown_node: self.gone_nodes.floor(),
             unknown_service: self.gone_services.floor(),
         };
-        self.nodes
-            .values()
+        self.sorted_nodes()
             .flat_map(|entry| node_records(entry))
             .chain(indexes)
             .chain(gone_nodes)

@@ -17,7 +17,7 @@ use super::{
 /// One version of the catalog. Cloning shares everything.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct State {
-    pub(super) nodes: OrdMap<Key, Arc<NodeEntry>>,
+    pub(super) nodes: HashMap<Key, Arc<NodeEntry>>,
     pub(super) services: HashMap<Key, Arc<ServiceEntry>>,
     /// Node ids to node names.
     pub(super) node_ids: OrdMap<Key, Key>,
@@ -29,6 +29,25 @@ pub struct State {
     pub(super) gone_nodes: Gone,
     pub(super) gone_services: Gone,
     pub(super) indexes: Indexes,
+}
+
+impl State {
+    /// All nodes by name.
+    pub(super) fn sorted_nodes(&self) -> impl Iterator<Item = &Arc<NodeEntry>> {
+        sorted(&self.nodes).into_iter().map(|(_, entry)| entry)
+    }
+
+    /// All services with their folded names, by these.
+    pub(super) fn sorted_services(&self) -> impl Iterator<Item = (&Key, &Arc<ServiceEntry>)> {
+        sorted(&self.services).into_iter()
+    }
+}
+
+/// Names are looked up far more often than listed: the tables are hashed, and lists are put in order when asked for.
+fn sorted<T>(table: &HashMap<Key, T>) -> Vec<(&Key, &T)> {
+    let mut entries: Vec<_> = table.iter().collect();
+    entries.sort_unstable_by_key(|(key, _)| *key);
+    entries
 }
 
 /// The Raft index of the last change to what whole-table queries answer; 0 for never.
