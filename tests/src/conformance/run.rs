@@ -117,19 +117,21 @@ fn start(binary: &Path, case: &Case) -> Result<World, StartError> {
     loop {
         tries += 1;
         match World::start(binary, case) {
-            Err(StartError::Ended(_)) if tries < START_TRIES => {}
+            Err(StartError::Ended(..)) if tries < START_TRIES => {}
             other => return other,
         }
     }
 }
 
 impl Report {
-    /// Every counted step from there on fails for the same reason.
+    /// Every counted step from there on fails for the same reason, which is told once.
     fn not_run(&mut self, case: &Case, from: usize, pending: &Pending, reason: &str) {
         let waits = |number| matches!(pending, Pending::Steps(steps) if steps.contains_key(&number));
+        let mut reason = format!("not run: {reason}");
         for (number, step) in case.steps.iter().enumerate().skip(from) {
             if step.counted() && !waits(number) {
-                self.failures.push(Failure::of(number, step, vec![format!("not run: {reason}")]));
+                let told = std::mem::replace(&mut reason, "not run".to_owned());
+                self.failures.push(Failure::of(number, step, vec![told]));
             }
         }
     }

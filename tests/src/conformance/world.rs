@@ -30,6 +30,9 @@ const START_AFTER_FAILURES: Duration = Duration::from_secs(4);
 const MANY_FAILURES: usize = 3;
 static FAILURES_TO_START: AtomicUsize = AtomicUsize::new(0);
 
+/// How much of the log is told when an agent cannot be talked to.
+const LOG_LINES: usize = 15;
+
 /// How long the agent's own registration may follow the leader's.
 const OWN_REGISTRATION: Duration = Duration::from_millis(2500);
 
@@ -40,12 +43,12 @@ const LEAST_PATIENCE: f64 = 0.12;
 /// Why there is no agent to talk to.
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {
-    /// It ended by itself.
-    #[error("the agent ended at its start with {0}")]
-    Ended(i32),
+    /// It ended by itself: its exit code, and the end of what it printed.
+    #[error("the agent ended at its start with {0}:\n{1}")]
+    Ended(i32, String),
     /// It runs, but never became ready.
-    #[error("the agent is not ready after {0:?}")]
-    NotReady(Duration),
+    #[error("the agent is not ready after {0:?}:\n{1}")]
+    NotReady(Duration, String),
     /// What should stand around it could not be set up.
     #[error(transparent)]
     Surroundings(#[from] anyhow::Error),
@@ -119,22 +122,26 @@ impl World {
         let mut healthy_since = None;
         let ready = within(limit, || {
             if let Some(status) = self.process.as_mut().and_then(Process::ended) {
-                return Ok(Err(StartError::Ended(crate::process::code(status))));
+                return Ok(Some(status));
             }
             if self.knows_leader(case.leader).unwrap_or(false) {
                 if !case.leader {
-                    return Ok(Ok(()));
+                    return Ok(None);
                 }
                 if self.is_healthy(&case.node).unwrap_or(false) {
                     let since = *healthy_since.get_or_insert_with(Instant::now);
                     if since.elapsed() > OWN_REGISTRATION || self.is_registered(&case.node).unwrap_or(false) {
-                        return Ok(Ok(()));
+                        return Ok(None);
                     }
                 }
             }
-            Err(StartError::NotReady(limit))
+            Err(())
         });
-        let ready = ready.and_then(|ready| ready);
+        let ready = match ready {
+            Ok(None) => Ok(()),
+            Ok(Some(status)) => Err(StartError::Ended(crate::process::code(status), self.log_tail(LOG_LINES))),
+            Err(()) => Err(StartError::NotReady(limit, self.log_tail(LOG_LINES))),
+        };
         match &ready {
             Ok(()) => FAILURES_TO_START.store(0, Ordering::Relaxed),
             Err(_) => _ = FAILURES_TO_START.fetch_add(1, Ordering::Relaxed),
