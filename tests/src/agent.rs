@@ -42,9 +42,11 @@ impl Builder {
         Self::with_flags(&["-dev"])
     }
 
-    /// A server of its own that keeps everything in a folder.
+    /// A server of its own that keeps everything in a folder. Its elections are quick.
     pub fn server(data: &Path) -> Self {
-        Self::with_flags(&["-server", "-bootstrap-expect=1"]).flag(&format!("-data-dir={}", data.display()))
+        Self::with_flags(&["-server", "-bootstrap-expect=1"])
+            .flag(&format!("-data-dir={}", data.display()))
+            .config(json!({"performance": {"raft_multiplier": 1}}))
     }
 
     fn with_flags(flags: &[&str]) -> Self {
@@ -206,6 +208,12 @@ impl Agent {
     /// The process id.
     pub fn id(&self) -> u32 {
         self.process.id()
+    }
+
+    /// The node's id.
+    pub fn node_id(&self) -> String {
+        let agent = self.get("/v1/agent/self").json();
+        agent["Config"]["NodeID"].as_str().unwrap_or_else(|| panic!("an agent has an id: {agent}")).to_owned()
     }
 
     /// All it has printed.

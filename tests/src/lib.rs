@@ -18,6 +18,7 @@ pub mod http;
 pub mod poll;
 pub mod ports;
 pub mod process;
+pub mod seed;
 pub mod tree;
 
 use std::path::{Path, PathBuf};

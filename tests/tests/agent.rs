@@ -178,15 +178,15 @@ fn validate(path: &Path) -> usher_tests::command::Ended {
 
 #[test]
 fn impossible_settings_are_refused_in_words() {
-    let table: [(Value, &[&str]); 6] = [
+    let table: [(Value, &[&str]); 5] = [
         (json!({"datacenter": "dc one"}), &["datacenter"]),
         (json!({"ports": {"dns": 70_000}}), &["dns", "70000"]),
         (json!({"log_level": "loud"}), &["log level", "loud"]),
         (json!({"node_id": "nonsense"}), &["node_id", "nonsense"]),
-        (json!({"domain": "no/good"}), &["domain", "no/good"]),
         (json!({"bind_addr": "nowhere.invalid"}), &["bind", "nowhere.invalid"]),
     ];
     for (config, words) in table {
+        eprintln!("{config}");
         let error = Builder::dev().config(config.clone()).refused().err();
         let lower = error.to_lowercase().replace('_', " ");
         for word in words {
