@@ -48,6 +48,7 @@ use tokio::time::Instant;
 use self::{
     failure::Failure,
     log_store::LogStore,
+    snapshot::Snapshots,
     state_machine::StateMachine,
     types::{Proposal, TypeConfig, term_of},
 };
@@ -195,6 +196,7 @@ const LONGEST_PAUSE: Duration = Duration::from_millis(50);
 pub struct Consensus {
     raft: Raft,
     log: LogStore,
+    snapshots: Snapshots,
     failure: Failure,
 }
 
@@ -312,6 +314,10 @@ impl Consensus {
     pub async fn shutdown(&self) {
         if let Err(error) = self.raft.shutdown().await {
             tracing::warn!(target: "agent.server.raft", "consensus did not stop in order: {error}");
+        }
+        let snapshots = self.snapshots.clone();
+        if let Err(error) = tokio::task::spawn_blocking(move || snapshots.close()).await {
+            tracing::warn!(target: "agent.server.raft", "the snapshots were not closed in order: {error}");
         }
         if let Err(error) = self.log.close().await {
             tracing::warn!(target: "agent.server.raft", "the log was not closed in order: {error}");

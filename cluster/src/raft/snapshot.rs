@@ -48,7 +48,14 @@ pub(super) enum Snapshots {
     /// The newest one, in memory.
     Memory(Arc<Mutex<Option<(SnapshotMeta, State)>>>),
     /// Files in a directory.
-    Files(PathBuf),
+    Files(Arc<Files>),
+}
+
+/// A directory of snapshots.
+pub(super) struct Files {
+    directory: PathBuf,
+    /// Held by the one who writes; false when nobody may any more.
+    open: Mutex<bool>,
 }
 
 impl Snapshots {
@@ -81,7 +88,14 @@ impl Snapshots {
             Ok(())
         });
         prepared.map_err(|error| StartError::io(&path, error))?;
-        Ok(Self::Files(path))
+        Ok(Self::Files(Arc::new(Files { directory: path, open: Mutex::new(true) })))
+    }
+
+    /// Waits for a snapshot that is being written; none is written after.
+    pub(super) fn close(&self) {
+        if let Self::Files(files) = self {
+            *files.open.lock() = false;
+        }
     }
 
     /// Keeps a snapshot of `state`; it is durable when this returns.
@@ -91,7 +105,12 @@ impl Snapshots {
                 *newest.lock() = Some((meta.clone(), state.clone()));
                 Ok(SnapshotData::State(Box::new(state)))
             }
-            Self::Files(directory) => {
+            Self::Files(files) => {
+                let directory = &files.directory;
+                let open = files.open.lock();
+                if !*open {
+                    return Err(io::Error::other("consensus is stopping"));
+                }
                 let path = directory.join(file_name(meta));
                 write(&path, meta, &state)?;
                 sync_directory(directory)?;
@@ -107,8 +126,8 @@ impl Snapshots {
             Self::Memory(newest) => {
                 Ok(newest.lock().clone().map(|(meta, state)| (meta, SnapshotData::State(Box::new(state)))))
             }
-            Self::Files(directory) => {
-                let Some(path) = files(directory)?.pop() else {
+            Self::Files(kept) => {
+                let Some(path) = files(&kept.directory)?.pop() else {
                     return Ok(None);
                 };
                 let meta = read_meta(&path).map_err(|error| error.of(&path))?;

@@ -36,7 +36,7 @@ pub(super) async fn start(options: Options, catalog: Arc<Catalog>) -> Result<Con
 
     let config = timing::config(&options).validate().map_err(|error| StartError::Stopped(error.to_string()))?;
     let last = log.tail().last();
-    let machine = StateMachine::new(catalog, snapshots, restored);
+    let machine = StateMachine::new(catalog, snapshots.clone(), restored);
     let raft = Raft::new(raft_id, Arc::new(config), Network, log.clone(), machine).await;
     let raft = raft.map_err(|fatal| stopped(&fatal))?;
     let me = Server { node_id: options.node_id, name: options.node_name, address: options.address.to_string() };
@@ -51,7 +51,7 @@ pub(super) async fn start(options: Options, catalog: Arc<Catalog>) -> Result<Con
         lead(&raft, log.tail().last()).await?;
         tell_address(&raft, raft_id, me).await?;
     }
-    Ok(Consensus { raft, log, failure })
+    Ok(Consensus { raft, log, snapshots, failure })
 }
 
 /// What consensus begins from.

@@ -62,10 +62,10 @@ async fn compaction_keeps_the_state_and_what_it_was_told_of_the_log() {
     server.consensus.snapshot().await.unwrap();
     let status = server.consensus.status();
     assert_eq!(status.last_snapshot_index, status.applied_index);
-    let snapshots = std::fs::read_dir(directory.path().join("snapshots")).unwrap().count();
-    assert_eq!(snapshots, 2, "the newest two are kept");
     server.register_all(500..510).await;
     server.consensus.shutdown().await;
+    let snapshots = std::fs::read_dir(directory.path().join("snapshots")).unwrap().count();
+    assert_eq!(snapshots, 2, "the newest two are kept");
 
     let server = Server::start(options()).await.unwrap();
     assert_eq!(server.registered(), (0..510).collect::<Vec<_>>());
