@@ -97,7 +97,7 @@ pub enum RestoreError {
         service: String,
     },
     /// Something is recorded twice.
-    #[error("{0} is recorded twice")]
+    #[error("recorded twice: {0}")]
     Twice(String),
     /// A service has instances and no indexes, or indexes and no instances.
     #[error("instances and indexes of service {0:?} do not go together")]
@@ -185,7 +185,7 @@ impl Restore {
             Record::ServiceIndexes { name, index, checks_index } => {
                 match self.service_indexes.insert(name.clone(), (index, checks_index)) {
                     None => Ok(()),
-                    Some(_) => Err(RestoreError::Twice(format!("the index of service {name:?}"))),
+                    Some(_) => Err(RestoreError::Twice(format!("indexes of service {name:?}"))),
                 }
             }
             Record::GoneNode { name, index } => {

@@ -194,6 +194,12 @@ impl Watchers {
         }
     }
 
+    /// How many topics are watched.
+    #[cfg(test)]
+    pub(super) fn topics(&self) -> usize {
+        self.shards.iter().map(|shard| shard.lock().len()).sum()
+    }
+
     fn wake_all(&self) {
         for shard in &self.shards {
             let slots: Vec<_> = shard.lock().values().map(|(slot, _)| slot.clone()).collect();

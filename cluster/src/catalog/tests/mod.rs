@@ -2,7 +2,9 @@
 
 mod dumb;
 mod properties;
+mod restoring;
 mod rules;
+mod watching;
 
 use std::collections::BTreeMap;
 
