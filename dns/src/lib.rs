@@ -15,6 +15,7 @@ pub mod answer;
 pub mod fit;
 pub mod name;
 pub mod policy;
+mod recurse;
 pub mod responder;
 pub mod serve;
 pub mod wire;

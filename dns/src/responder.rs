@@ -38,8 +38,27 @@ pub enum Errand {
     Names(Vec<Vec<u8>>),
 }
 
+/// How many questions were asked so far.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Counts {
+    /// For names under our domains and those of others.
+    pub domain: u64,
+    /// For the names of addresses.
+    pub reverse: u64,
+}
+
+impl std::ops::Sub for Counts {
+    type Output = Self;
+
+    fn sub(self, earlier: Self) -> Self {
+        let Self { domain, reverse } = self;
+        Self { domain: domain.wrapping_sub(earlier.domain), reverse: reverse.wrapping_sub(earlier.reverse) }
+    }
+}
+
 /// The memory of the pure path.
 pub struct Responder {
+    counts: Counts,
     request: Request,
     desk: Desk,
     store: Store,
@@ -51,20 +70,30 @@ pub struct Responder {
 pub struct Pen {
     tools: Tools,
     scratch: Scratch,
-    spare: Vec<u8>,
 }
 
 impl Responder {
     /// A responder whose random order comes from `seed`.
     pub fn new(seed: u64) -> Self {
-        Self { request: Request::default(), desk: Desk::new(seed), store: Store::default(), pen: Pen::default() }
+        Self {
+            counts: Counts::default(),
+            request: Request::default(),
+            desk: Desk::new(seed),
+            store: Store::default(),
+            pen: Pen::default(),
+        }
+    }
+
+    /// How many questions were asked so far.
+    pub fn counts(&self) -> Counts {
+        self.counts
     }
 
     /// Replies to `packet` into `out`, which is emptied first.
     pub fn respond(&mut self, packet: &[u8], transport: Transport, view: &View<'_>, out: &mut Vec<u8>) -> Outcome {
         let style = Style { compress: !view.zone.policy.disable_compression, share_targets: true };
         let write = |request: &Request, answer: &Answer<'_>, limit: &Limit, pen: &mut Pen| {
-            let Pen { tools, scratch, .. } = pen;
+            let Pen { tools, scratch } = pen;
             let write = |plan: &Plan, scratch: &Scratch| written(out, tools, request, answer, plan, scratch, style);
             fit(answer, request.name.wire(), limit, view.zone, scratch, write);
         };
@@ -79,14 +108,14 @@ impl Responder {
         self.answered(transport, view, write).map_or_else(Outcome::Elsewhere, |()| Outcome::Replied)
     }
 
-    /// Makes the answer to a request that was read elsewhere, and hands it with its plan to `take`: for a shell that
-    /// writes messages itself, in the given style.
+    /// Makes the answer and hands it with its plan to `take`: for a shell that writes messages itself. `measure` says
+    /// how long such a message is; it is asked only about those that might be too long.
     pub fn plan<T>(
         &mut self,
         packet: &[u8],
         transport: Transport,
         view: &View<'_>,
-        style: Style,
+        measure: impl Fn(&Request, &Answer<'_>, &Plan, &Scratch) -> usize,
         take: impl FnOnce(&Request, &Answer<'_>, &Plan, &Scratch) -> T,
     ) -> Planned<T> {
         match self.request.read(packet) {
@@ -96,14 +125,11 @@ impl Responder {
         }
         let mut taken = None;
         let made = self.answered(transport, view, |request, answer, limit, pen| {
-            let Pen { tools, scratch, spare } = pen;
+            let Pen { scratch, .. } = pen;
             // In full a message is never shorter than compressed: one that fits in full need not be written to know.
             let measure = |plan: &Plan, scratch: &Scratch| {
                 let length = in_full(request, answer, plan, scratch, limit);
-                if length <= limit.most_bytes() {
-                    return length;
-                }
-                written(spare, tools, request, answer, plan, scratch, style)
+                if length <= limit.most_bytes() { length } else { measure(request, answer, plan, scratch) }
             };
             let plan = fit(answer, request.name.wire(), limit, view.zone, scratch, measure);
             taken = Some(take(request, answer, &plan, scratch));
@@ -121,7 +147,11 @@ impl Responder {
         view: &View<'_>,
         write: impl FnOnce(&Request, &Answer<'_>, &Limit, &mut Pen),
     ) -> Result<(), Errand> {
-        let Self { request, desk, store, pen } = self;
+        let Self { counts, request, desk, store, pen } = self;
+        match request.name.label(request.name.labels().saturating_sub(1)) {
+            b"arpa" => counts.reverse += 1,
+            _ => counts.domain += 1,
+        }
         let limit = Limit::new(transport, request.edns.as_ref(), request.kind, view.zone);
         let mut made = store.lend();
         answer(request, limit.most, view, desk, &mut made);

@@ -26,6 +26,7 @@ pub const FOUND_MAX: usize = 5;
 #[derive(Clone, Debug, Default)]
 pub struct Known {
     names: HashMap<Vec<u8>, Vec<Outside>>,
+    closed: bool,
 }
 
 /// A record of somebody else's zone.
@@ -56,11 +57,17 @@ impl Known {
         self.names.insert(name.to_ascii_lowercase(), found);
     }
 
+    /// Takes every other name for one that leads nowhere, so that nothing is wanted any more.
+    pub fn close(&mut self) {
+        self.closed = true;
+    }
+
     fn of(&self, name: &[u8]) -> Option<&[Outside]> {
+        let nothing = self.closed.then_some(&[][..]);
         if self.names.is_empty() {
-            return None;
+            return nothing;
         }
-        self.names.get(&name.to_ascii_lowercase()).map(Vec::as_slice)
+        self.names.get(&name.to_ascii_lowercase()).map(Vec::as_slice).or(nothing)
     }
 }
 

@@ -1,10 +1,45 @@
 //! The sockets: UDP by our own loop, TCP through hickory-server; both call the same core.
+//!
+//! | | threads and tasks | limits |
+//! |---|---|---|
+//! | UDP | [`udp`]: a thread a core (at most 16) and address | 32 requests at a time, 1472 bytes of each |
+//! | TCP | [`tcp`]: a task a connection | 10 s between requests, 64 replies waiting |
+//! | recursors | a task a request | 1024 at once, SERVFAIL beyond |
+//!
+//! Everything is bound before anything is served: an error leaves nothing half started.
 
-use std::{net::SocketAddr, sync::Arc};
+mod mmsg;
+pub(crate) mod shared;
+pub(crate) mod tally;
+mod tcp;
+mod udp;
 
+use std::{
+    io,
+    net::{SocketAddr, UdpSocket},
+    num::NonZeroUsize,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    thread::{self, JoinHandle},
+    time::Duration,
+};
+
+use tokio::{net::TcpListener, runtime::Handle, task::JoinHandle as TaskHandle};
 use usher_cluster::{access::Authorizer, catalog::Catalog};
 
+use self::{
+    shared::Shared,
+    tally::{Reporter, Tally},
+    udp::Worker,
+};
 use crate::policy::Policy;
+
+/// Most threads that serve one address.
+const THREADS_MAX: usize = 16;
+/// How often counts are passed on.
+const REPORT_EVERY: Duration = Duration::from_secs(10);
 
 /// An address could not be listened at.
 #[derive(Debug, thiserror::Error)]
@@ -15,30 +50,121 @@ pub struct ListenError {
     /// Where.
     pub address: SocketAddr,
     /// The system's error.
-    pub source: std::io::Error,
+    pub source: io::Error,
 }
 
-/// A running DNS interface.
-pub struct Server {}
+/// A running DNS interface. Dropping it stops it without waiting.
+pub struct Server {
+    shared: Arc<Shared>,
+    stop: Arc<AtomicBool>,
+    sockets: Vec<Arc<UdpSocket>>,
+    threads: Vec<JoinHandle<()>>,
+    tcp: tcp::Running,
+    reporter: TaskHandle<()>,
+}
 
 impl Server {
     /// Listens at every address, UDP and TCP, and answers from `catalog` by `policy`.
     pub async fn start(
-        _addresses: &[SocketAddr],
-        _policy: Policy,
-        _catalog: Arc<Catalog>,
-        _authorizer: Arc<dyn Authorizer>,
+        addresses: &[SocketAddr],
+        policy: Policy,
+        catalog: Arc<Catalog>,
+        authorizer: Arc<dyn Authorizer>,
     ) -> Result<Self, ListenError> {
-        unimplemented!()
+        let node = policy.node_name.clone();
+        let shared = Shared::new(policy, addresses, catalog, authorizer).map_err(|error| ListenError {
+            protocol: "udp",
+            address: addresses.first().copied().unwrap_or_else(|| SocketAddr::from(([0, 0, 0, 0], 0))),
+            source: io::Error::new(io::ErrorKind::InvalidInput, error),
+        })?;
+        let bound = Bound::all(addresses)?;
+        bound.serve(Arc::new(shared), node)
     }
 
-    /// Answers by `policy` from now on.
-    pub fn reconfigure(&self, _policy: Policy) {
-        unimplemented!()
+    /// Answers by `policy` from now on. A policy no answer could be made by is refused, and the old one stays.
+    pub fn reconfigure(&self, policy: Policy) {
+        if let Err(error) = self.shared.reconfigure(policy) {
+            tracing::error!(%error, "DNS settings are not taken over");
+        }
     }
 
-    /// Stops answering.
-    pub async fn shutdown(self) {
-        unimplemented!()
+    /// Stops answering: returns when every thread has ended and every port is free.
+    pub async fn shutdown(mut self) {
+        self.halt();
+        self.tcp.shutdown().await;
+        let threads = std::mem::take(&mut self.threads);
+        let ended = tokio::task::spawn_blocking(move || threads.into_iter().all(|thread| thread.join().is_ok()));
+        if !ended.await.unwrap_or(false) {
+            tracing::error!("a DNS thread ended with a panic");
+        }
+        self.sockets.clear();
+    }
+
+    fn halt(&self) {
+        self.stop.store(true, Ordering::Relaxed);
+        self.sockets.iter().for_each(|socket| mmsg::wake(socket));
+        self.reporter.abort();
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        self.halt();
+    }
+}
+
+/// Sockets that are bound, and not served yet.
+struct Bound {
+    udp: Vec<(SocketAddr, UdpSocket)>,
+    tcp: Vec<TcpListener>,
+}
+
+impl Bound {
+    /// Binds every address. TCP goes first: two of us may share a UDP port (SO_REUSEPORT), but never a TCP port.
+    fn all(addresses: &[SocketAddr]) -> Result<Self, ListenError> {
+        let mut bound = Self { udp: Vec::new(), tcp: Vec::new() };
+        let threads = thread::available_parallelism().map_or(1, NonZeroUsize::get).min(THREADS_MAX);
+        for &address in addresses {
+            let failed = |protocol| move |source| ListenError { protocol, address, source };
+            bound.tcp.push(tcp::bind(address).map_err(failed("tcp"))?);
+            for _ in 0..threads {
+                bound.udp.push((address, udp::bind(address).map_err(failed("udp"))?));
+            }
+        }
+        Ok(bound)
+    }
+
+    fn serve(self, shared: Arc<Shared>, node: String) -> Result<Server, ListenError> {
+        let stop = Arc::new(AtomicBool::new(false));
+        let tallies: Vec<_> = self.udp.iter().map(|_| Arc::new(Tally::default())).collect();
+        let reporter = tokio::spawn(report(Reporter::new(tallies.clone(), node), shared.clone()));
+        let tcp = tcp::serve(self.tcp, shared.clone());
+        let (sockets, threads) = (Vec::new(), Vec::new());
+        let mut server = Server { shared, stop, sockets, threads, tcp, reporter };
+        for (number, ((address, socket), tally)) in self.udp.into_iter().zip(tallies).enumerate() {
+            let socket = Arc::new(socket);
+            let worker = Worker {
+                socket: socket.clone(),
+                address,
+                shared: server.shared.clone(),
+                tally,
+                stop: server.stop.clone(),
+                runtime: Handle::current(),
+                seed: rand::random(),
+            };
+            server.sockets.push(socket);
+            let thread = thread::Builder::new().name(format!("dns-udp-{number}")).spawn(move || worker.run());
+            // Without its thread the socket would swallow its share of the questions: `server` is dropped and stops.
+            server.threads.push(thread.map_err(|source| ListenError { protocol: "udp", address, source })?);
+        }
+        Ok(server)
+    }
+}
+
+async fn report(mut reporter: Reporter, shared: Arc<Shared>) {
+    let mut ticks = tokio::time::interval(REPORT_EVERY);
+    loop {
+        ticks.tick().await;
+        reporter.report(&shared.tcp_tally);
     }
 }

@@ -1,0 +1,133 @@
+//! What all shells of one DNS interface share: the catalog, the settings in force, and the limit of errands.
+
+use std::{
+    net::{IpAddr, SocketAddr},
+    sync::Arc,
+    time::{SystemTime, UNIX_EPOCH},
+};
+
+use arc_swap::{ArcSwap, Guard};
+use tokio::sync::Semaphore;
+use usher_cluster::{
+    access::Authorizer,
+    catalog::{Catalog, State},
+};
+
+use super::tally::Tally;
+use crate::{
+    answer::{View, chase::Known},
+    policy::Policy,
+    zone::{SettingError, Zone},
+};
+
+/// Most requests that wait for recursors at once; those beyond are answered SERVFAIL.
+const ERRANDS_MAX: usize = 1024;
+
+/// Shared by the threads and tasks of a DNS interface.
+pub(crate) struct Shared {
+    catalog: Arc<Catalog>,
+    zone: ArcSwap<Zone>,
+    authorizer: Arc<dyn Authorizer>,
+    listening: Vec<SocketAddr>,
+    nothing_known: Known,
+    /// Permits for errands.
+    pub(crate) errands: Arc<Semaphore>,
+    /// Counts of what was asked over TCP.
+    pub(crate) tcp_tally: Tally,
+}
+
+/// One moment to answer from.
+pub(crate) struct Moment {
+    state: Guard<Arc<State>>,
+    zone: Guard<Arc<Zone>>,
+    now: u32,
+}
+
+impl Shared {
+    pub(crate) fn new(
+        policy: Policy,
+        listening: &[SocketAddr],
+        catalog: Arc<Catalog>,
+        authorizer: Arc<dyn Authorizer>,
+    ) -> Result<Self, SettingError> {
+        Ok(Self {
+            catalog,
+            zone: ArcSwap::from_pointee(prepare(policy, listening)?),
+            authorizer,
+            listening: listening.to_vec(),
+            nothing_known: Known::default(),
+            errands: Arc::new(Semaphore::new(ERRANDS_MAX)),
+            tcp_tally: Tally::default(),
+        })
+    }
+
+    /// Puts other settings in force.
+    pub(crate) fn reconfigure(&self, policy: Policy) -> Result<(), SettingError> {
+        self.zone.store(Arc::new(prepare(policy, &self.listening)?));
+        Ok(())
+    }
+
+    /// The catalog and the settings as they are now.
+    pub(crate) fn moment(&self) -> Moment {
+        let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        // The serial is 32 bits and wraps, as serials do.
+        let now = u32::try_from(since.as_secs() & u64::from(u32::MAX)).unwrap_or_default();
+        Moment { state: self.catalog.load(), zone: self.zone.load(), now }
+    }
+
+    /// A moment to answer from, with what is known of names of others.
+    pub(crate) fn view<'a>(&'a self, moment: &'a Moment, known: Option<&'a Known>) -> View<'a> {
+        View {
+            state: &moment.state,
+            zone: &moment.zone,
+            authorizer: &*self.authorizer,
+            known: known.unwrap_or(&self.nothing_known),
+            now: moment.now,
+        }
+    }
+
+    /// The settings in force.
+    pub(crate) fn zone(&self) -> Arc<Zone> {
+        self.zone.load_full()
+    }
+}
+
+/// The settings, without recursors that are ourselves: a question would go round until every permit is taken.
+fn prepare(mut policy: Policy, listening: &[SocketAddr]) -> Result<Zone, SettingError> {
+    policy.recursors.retain(|recursor| {
+        let ours = listening.iter().any(|own| is_same(*own, *recursor));
+        if ours {
+            tracing::warn!(%recursor, "recursor is this agent's own DNS address, leaving it out");
+        }
+        !ours
+    });
+    Zone::new(policy)
+}
+
+fn is_same(own: SocketAddr, recursor: SocketAddr) -> bool {
+    let same_family = own.is_ipv4() == recursor.is_ipv4();
+    let wildcard = own.ip().is_unspecified() && same_family && is_surely_here(recursor.ip());
+    own.port() == recursor.port() && (own.ip() == recursor.ip() || wildcard)
+}
+
+fn is_surely_here(address: IpAddr) -> bool {
+    address.is_loopback() || address.is_unspecified()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn recursors_that_are_ourselves_are_left_out() {
+        let recursors = ["127.0.0.1:8600", "127.0.0.1:53", "192.0.2.1:8600"].map(|text| text.parse().unwrap()).to_vec();
+        let kept = |listening: &str| {
+            let policy = Policy { recursors: recursors.clone(), ..Policy::default() };
+            let zone = prepare(policy, &[listening.parse().unwrap()]).unwrap();
+            zone.policy.recursors.iter().map(ToString::to_string).collect::<Vec<_>>()
+        };
+        assert_eq!(kept("127.0.0.1:8600"), ["127.0.0.1:53", "192.0.2.1:8600"]);
+        assert_eq!(kept("0.0.0.0:8600"), ["127.0.0.1:53", "192.0.2.1:8600"]);
+        assert_eq!(kept("[::]:8600"), ["127.0.0.1:8600", "127.0.0.1:53", "192.0.2.1:8600"]);
+    }
+}
