@@ -121,11 +121,7 @@ pub enum Additional {
 impl Plan {
     /// Everything.
     fn all(answer: &Answer<'_>) -> Self {
-        Self {
-            answers: answer.answers.len(),
-            additional: Additional::First(answer.additional.len()),
-            truncated: false,
-        }
+        Self { answers: answer.answers.len(), additional: Additional::First(answer.additional.len()), truncated: false }
     }
 
     /// The additional records that go.
@@ -231,12 +227,7 @@ impl Fitting<'_, '_> {
     }
 
     /// Writes the first `kept` answers with their addresses, fewer if that is still too much.
-    fn settle(
-        &self,
-        kept: usize,
-        scratch: &Scratch,
-        measure: &mut impl FnMut(&Plan, &Scratch) -> usize,
-    ) -> Plan {
+    fn settle(&self, kept: usize, scratch: &Scratch, measure: &mut impl FnMut(&Plan, &Scratch) -> usize) -> Plan {
         let fill = self.limit.fill + self.limit.opt;
         let mut kept = kept;
         if self.limit.max > REACH {

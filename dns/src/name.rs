@@ -323,16 +323,8 @@ mod tests {
             ("68.10.in-addr.arpa", kind::PTR, "reverse(none)"),
             ("x.y.z.w.in-addr.arpa", kind::PTR, "reverse(none)"),
             ("arpa", kind::SOA, "reverse(none)"),
-            (
-                "8.6.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.8.b.d.0.1.0.0.2.ip6.arpa",
-                kind::PTR,
-                "2001:db8::68",
-            ),
-            (
-                "88.6.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.8.b.d.0.1.0.0.2.ip6.arpa",
-                kind::PTR,
-                "reverse(none)",
-            ),
+            ("8.6.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.8.b.d.0.1.0.0.2.ip6.arpa", kind::PTR, "2001:db8::68"),
+            ("88.6.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.8.b.d.0.1.0.0.2.ip6.arpa", kind::PTR, "reverse(none)"),
         ];
         for (text, kind, want) in cases {
             assert_eq!(read(text, *kind, policy()), *want, "{text} {kind}");

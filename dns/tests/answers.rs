@@ -68,14 +68,8 @@ fn service_addresses() {
              an sixnode.service.consul. 0 SRV 1 1 6060 six1.node.dc1.consul.
              ad six1.node.dc1.consul. 0 AAAA 2001:db8::6",
         ),
-        (
-            "extweb.service.consul A",
-            "NO ERROR aa rd\n an extweb.service.consul. 0 CNAME backend.example.com.",
-        ),
-        (
-            "extweb.service.consul SRV",
-            "NO ERROR aa rd\n an extweb.service.consul. 0 SRV 1 1 443 backend.example.com.",
-        ),
+        ("extweb.service.consul A", "NO ERROR aa rd\n an extweb.service.consul. 0 CNAME backend.example.com."),
+        ("extweb.service.consul SRV", "NO ERROR aa rd\n an extweb.service.consul. 0 SRV 1 1 443 backend.example.com."),
         (
             "noport.service.consul SRV",
             "NO ERROR aa rd
@@ -167,7 +161,9 @@ fn tagged_addresses_by_family() {
 #[test]
 fn health_decides_who_is_answered_and_how_much() {
     let mut world = World::new(Policy::default());
-    for (node, passing, status) in [("g1", 10, "passing"), ("g2", 10, "warning"), ("g3", 9, "critical"), ("g4", 5, "odd")] {
+    for (node, passing, status) in
+        [("g1", 10, "passing"), ("g2", 10, "warning"), ("g3", 9, "critical"), ("g4", 5, "odd")]
+    {
         let address = format!("10.8.2.{}", &node[1..]);
         world.add(node, &address, weighted(instance("i", "w", 1), passing, 3));
         world.check(node, &address, "i", status);
@@ -259,7 +255,8 @@ fn nodes() {
 fn metadata_follows_service_targets_unless_turned_off() {
     let ttl = vec![("web".to_owned(), Duration::from_secs(11))];
     let mut world = World::new(Policy { service_ttl: ttl.clone(), ..Policy::default() });
-    let web = Registration { service: Some(service("web", "10.65.9.9", 4)), ..with_meta("l1", "10.65.0.1", &[("k", "v")]) };
+    let web =
+        Registration { service: Some(service("web", "10.65.9.9", 4)), ..with_meta("l1", "10.65.0.1", &[("k", "v")]) };
     world.register(web);
     let bare = "NO ERROR aa rd
                 an web.service.consul. 11 SRV 1 1 4 0a410909.addr.dc1.consul.
@@ -440,7 +437,10 @@ fn client_subnets_are_for_everybody() {
     let world = World::new(Policy::default());
     let (_, reply) = world.message("nosuch.service.consul A ecs=192.0.2.0/24");
     let subnet = format!("{:?}", reply.edns.unwrap().options());
-    assert!(subnet.contains("192.0.2.0") && subnet.contains("source_prefix: 24") && subnet.contains("scope_prefix: 0"), "{subnet}");
+    assert!(
+        subnet.contains("192.0.2.0") && subnet.contains("source_prefix: 24") && subnet.contains("scope_prefix: 0"),
+        "{subnet}"
+    );
 }
 
 #[test]

@@ -2,11 +2,7 @@
 
 use usher_cluster::{access::Permission, catalog::model::Node};
 
-use super::{
-    Answer, Asking, DEPTH, Desk, View,
-    form::NodeForm,
-    kept, node,
-};
+use super::{Answer, Asking, DEPTH, Desk, View, form::NodeForm, kept, node};
 use crate::wire::{
     kind,
     name::Name,

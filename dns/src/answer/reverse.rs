@@ -5,13 +5,11 @@ use std::net::IpAddr;
 use usher_cluster::access::Permission;
 
 use super::{Answer, View, apex, form::NodeForm, kept};
-use crate::{
-    wire::{
-        kind,
-        name::{Name, encode},
-        rcode,
-        record::{Data, Record},
-    },
+use crate::wire::{
+    kind,
+    name::{Name, encode},
+    rcode,
+    record::{Data, Record},
 };
 
 /// Answers with the name of `address` (`None`: the question's name spells no address).

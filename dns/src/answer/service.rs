@@ -160,7 +160,9 @@ impl<'a> Lookup<'a, '_> {
         let dc_domain = self.view.zone.dc_domain();
         match form.reach(Family::Any) {
             Reach::Node(address) | Reach::Own(address) => {
-                let Some(target) = self.forms.target(form).and_then(|head| Name::joined(head, dc_domain)) else { return };
+                let Some(target) = self.forms.target(form).and_then(|head| Name::joined(head, dc_domain)) else {
+                    return;
+                };
                 self.located(form, target, address, out);
             }
             Reach::Host(host) => {

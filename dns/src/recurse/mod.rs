@@ -61,8 +61,7 @@ async fn answered(shared: &Shared, packet: &[u8], transport: Transport, names: V
         let moment = shared.moment();
         let mut reply = Vec::new();
         // The same seed each time: the same instances are drawn, and need the same names.
-        let outcome =
-            Responder::new(seed).respond(packet, transport, &shared.view(&moment, Some(known)), &mut reply);
+        let outcome = Responder::new(seed).respond(packet, transport, &shared.view(&moment, Some(known)), &mut reply);
         match outcome {
             Outcome::Replied => Planned::Made(reply),
             Outcome::Dropped => Planned::Dropped,

@@ -4,7 +4,10 @@
 //! the caller writes replies; `send` sends them from the addresses the requests came to. On a socket bound to the
 //! wildcard address the kernel says with each request which address it came to (`IP_PKTINFO`), and the same words sent
 //! back make the reply leave from there; on other sockets there is nothing to say and nothing is spent on it.
-#![allow(unsafe_code, reason = "recvmmsg, sendmmsg and sendmsg have no safe binding here; each use says why it is sound")]
+#![allow(
+    unsafe_code,
+    reason = "recvmmsg, sendmmsg and sendmsg have no safe binding here; each use says why it is sound"
+)]
 
 use std::{
     io,
@@ -80,13 +83,7 @@ impl Batch {
         // SAFETY: `received` holds BATCH headers; each points to a name, a control buffer and an iovec of this batch
         // that stay where they are while the batch lives, with their true lengths. No reference to them exists now.
         let got = unsafe {
-            libc::recvmmsg(
-                socket.as_raw_fd(),
-                self.received.as_mut_ptr(),
-                count,
-                libc::MSG_WAITFORONE,
-                ptr::null_mut(),
-            )
+            libc::recvmmsg(socket.as_raw_fd(), self.received.as_mut_ptr(), count, libc::MSG_WAITFORONE, ptr::null_mut())
         };
         usize::try_from(got).map_err(|_| io::Error::last_os_error())
     }
@@ -122,7 +119,9 @@ impl Batch {
     ) -> usize {
         let mut queued = 0;
         for (at, reply) in replies {
-            let (Some(received), Some(iovec)) = (self.received.get(at), self.send_from.get_mut(queued)) else { continue };
+            let (Some(received), Some(iovec)) = (self.received.get(at), self.send_from.get_mut(queued)) else {
+                continue;
+            };
             iovec.iov_base = reply.as_ptr().cast_mut().cast();
             iovec.iov_len = reply.len();
             let iovec: *mut libc::iovec = iovec;
@@ -217,9 +216,8 @@ impl Peer {
             header.msg_controllen = self.control_len as _;
         }
         // SAFETY: the header points to this peer, to `iovec` and through it to `reply`, all alive and only read.
-        let sent = unsafe {
-            libc::sendmsg(socket.as_raw_fd(), &raw const header, libc::MSG_DONTWAIT | libc::MSG_NOSIGNAL)
-        };
+        let sent =
+            unsafe { libc::sendmsg(socket.as_raw_fd(), &raw const header, libc::MSG_DONTWAIT | libc::MSG_NOSIGNAL) };
         if sent < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
     }
 

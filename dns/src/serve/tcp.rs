@@ -134,9 +134,8 @@ impl Handler {
                 let plan = |known: &Known| {
                     let moment = self.shared.moment();
                     let view = self.shared.view(&moment, Some(known));
-                    RESPONDER.with_borrow_mut(|responder| {
-                        responder.plan(packet, Transport::Tcp, &view, measure, convert)
-                    })
+                    RESPONDER
+                        .with_borrow_mut(|responder| responder.plan(packet, Transport::Tcp, &view, measure, convert))
                 };
                 match recurse::find_out(&self.shared, names, plan).await {
                     Some(Planned::Made(reply)) => reply,

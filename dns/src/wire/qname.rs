@@ -23,14 +23,7 @@ pub struct QName {
 
 impl Default for QName {
     fn default() -> Self {
-        Self {
-            wire: [0; NAME_MAX],
-            text: [0; NAME_MAX],
-            starts: [0; LABELS_MAX],
-            len: 0,
-            labels: 0,
-            odd: false,
-        }
+        Self { wire: [0; NAME_MAX], text: [0; NAME_MAX], starts: [0; LABELS_MAX], len: 0, labels: 0, odd: false }
     }
 }
 
@@ -233,7 +226,9 @@ mod tests {
     #[test]
     fn bytes_that_need_escaping_are_noticed() {
         let mut name = QName::default();
-        for (label, odd) in [(&b"web"[..], false), (b"w b", true), (b"w.b", true), (b"\xc3\xbc", true), (b"_a-1", false)] {
+        for (label, odd) in
+            [(&b"web"[..], false), (b"w b", true), (b"w.b", true), (b"\xc3\xbc", true), (b"_a-1", false)]
+        {
             let mut packet = vec![u8::try_from(label.len()).unwrap()];
             packet.extend_from_slice(label);
             packet.push(0);

@@ -268,13 +268,25 @@ mod tests {
             ("half a type", packet(0x0100, [1, 0, 0, 0], &QUESTION[..17]), reject(rcode::FORMERR, false)),
             ("no class", packet(0x0100, [1, 0, 0, 0], &QUESTION[..18]), Verdict::Answer),
             ("a label cut short", packet(0x0100, [1, 0, 0, 0], b"\x3faaaa"), reject(rcode::FORMERR, false)),
-            ("a name that is itself", packet(0x0100, [1, 0, 0, 0], b"\xc0\x0c\0\x01\0\x01"), reject(rcode::FORMERR, false)),
-            ("reserved label type", packet(0x0100, [1, 0, 0, 0], b"\x80abc\0\0\x01\0\x01"), reject(rcode::FORMERR, false)),
+            (
+                "a name that is itself",
+                packet(0x0100, [1, 0, 0, 0], b"\xc0\x0c\0\x01\0\x01"),
+                reject(rcode::FORMERR, false),
+            ),
+            (
+                "reserved label type",
+                packet(0x0100, [1, 0, 0, 0], b"\x80abc\0\0\x01\0\x01"),
+                reject(rcode::FORMERR, false),
+            ),
             ("bytes behind", packet(0x0100, [1, 0, 0, 0], &[QUESTION, b"trailing"].concat()), Verdict::Answer),
             ("two answers said", packet(0x0100, [1, 2, 0, 0], QUESTION), reject(rcode::FORMERR, false)),
             ("three additional said", packet(0x0100, [1, 0, 0, 3], QUESTION), reject(rcode::FORMERR, false)),
             ("one said, not there", packet(0x0100, [1, 0, 1, 0], QUESTION), Verdict::Answer),
-            ("half a record", packet(0x0100, [1, 0, 0, 1], &[QUESTION, b"\xff"].concat()), reject(rcode::FORMERR, true)),
+            (
+                "half a record",
+                packet(0x0100, [1, 0, 0, 1], &[QUESTION, b"\xff"].concat()),
+                reject(rcode::FORMERR, true),
+            ),
         ];
         for (what, packet, want) in cases {
             assert_eq!(read(packet).0, *want, "{what}");
@@ -308,7 +320,11 @@ mod tests {
         assert_eq!(subnet(b"\0\x0a\0\0"), (Verdict::Answer, None), "an empty cookie");
         assert_eq!(subnet(b"\0\x08\0\x07\0\x01\x18\0\x0a\x01\x02"), (Verdict::Answer, Some(vec![10, 1, 2])));
         assert_eq!(subnet(b"\0\x08\0\x07\0\x01\x14\0\x0a\x01\xff"), (Verdict::Answer, Some(vec![10, 1, 0xf0])));
-        assert_eq!(subnet(b"\0\x08\0\x06\0\x01\x18\0\x0a\x01"), (Verdict::Answer, Some(vec![10, 1, 0])), "one byte short");
+        assert_eq!(
+            subnet(b"\0\x08\0\x06\0\x01\x18\0\x0a\x01"),
+            (Verdict::Answer, Some(vec![10, 1, 0])),
+            "one byte short"
+        );
         assert_eq!(subnet(b"\0\x08\0\x04\0\0\0\0"), (Verdict::Answer, Some(vec![])));
         let bad: &[&[u8]] = &[
             b"\0\x08\0\x02\0\x01",

@@ -178,7 +178,8 @@ impl<'w> Writer<'w> {
         for (at, sum) in starts.iter() {
             let ending = start + usize::from(*at);
             let out = &*self.out;
-            let known = self.suffixes.find(*sum, |known| same_ending(out, known, out.get(ending..).unwrap_or_default()));
+            let known =
+                self.suffixes.find(*sum, |known| same_ending(out, known, out.get(ending..).unwrap_or_default()));
             let Some(known) = known else {
                 self.suffixes.insert(*sum, ending);
                 continue;

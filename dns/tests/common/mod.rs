@@ -3,13 +3,23 @@
 //! Questions go through the whole pure path as packets; replies are read by hickory-proto, an independent reader of
 //! DNS, so that what it shows is what clients see.
 
-#![allow(dead_code, unreachable_pub, clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, reason = "for tests alone")]
+#![allow(
+    dead_code,
+    unreachable_pub,
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    reason = "for tests alone"
+)]
 
 use std::collections::BTreeMap;
 
 use hickory_proto::{
     op::{Edns, Message, MessageType, OpCode, Query},
-    rr::{Name, Record, RecordType, rdata::opt::{ClientSubnet, EdnsOption}},
+    rr::{
+        Name, Record, RecordType,
+        rdata::opt::{ClientSubnet, EdnsOption},
+    },
     serialize::binary::{BinEncodable, BinEncoder},
 };
 use usher_cluster::{
@@ -43,13 +53,8 @@ pub struct World {
 impl World {
     pub fn new(policy: Policy) -> Self {
         let zone = Zone::new(policy).unwrap();
-        let mut world = Self {
-            state: State::default(),
-            zone,
-            known: Known::default(),
-            authorizer: Box::new(AllowAll),
-            index: 0,
-        };
+        let mut world =
+            Self { state: State::default(), zone, known: Known::default(), authorizer: Box::new(AllowAll), index: 0 };
         world.add("n1", "127.0.0.1", service("consul", "", 8300));
         world
     }
@@ -90,13 +95,7 @@ impl World {
     }
 
     pub fn view(&self) -> View<'_> {
-        View {
-            state: &self.state,
-            zone: &self.zone,
-            authorizer: &*self.authorizer,
-            known: &self.known,
-            now: NOW,
-        }
+        View { state: &self.state, zone: &self.zone, authorizer: &*self.authorizer, known: &self.known, now: NOW }
     }
 
     /// The reply's bytes.
@@ -210,9 +209,7 @@ pub fn show(message: &Message) -> String {
             lines[0] = format!("{} {flag}", lines[0]);
         }
     }
-    for (section, records) in
-        [("an", &message.answers), ("au", &message.authorities), ("ad", &message.additionals)]
-    {
+    for (section, records) in [("an", &message.answers), ("au", &message.authorities), ("ad", &message.additionals)] {
         let mut shown: Vec<String> = records.iter().map(|record| format!("{section} {}", line(record))).collect();
         shown.sort();
         lines.extend(shown);
