@@ -55,7 +55,8 @@ pub(super) struct Running {
     config: Config,
     log: LogHub,
     agent: Agent,
-    dns: usher_dns::serve::Server,
+    /// `None` when DNS is switched off.
+    dns: Option<usher_dns::serve::Server>,
     api: Arc<Api>,
     http: JoinHandle<()>,
     stop_http: CancellationToken,
@@ -84,8 +85,7 @@ impl Running {
                     .map_err(|source| AgentError::PidFile { path: path.display().to_string(), source })?,
             ),
         };
-        let catalog = agent.catalog().clone();
-        let dns = usher_dns::serve::Server::start(&config.dns_addrs, config.dns_policy(), catalog, authorizer).await?;
+        let dns = start_dns(&config, &agent, authorizer).await?;
         let (orders, control) = mpsc::channel(CONTROL_QUEUE);
         let api = Arc::new(Api {
             agent: agent.clone(),
@@ -229,7 +229,9 @@ impl Running {
             if tokio::time::timeout(DRAIN_TIME, http).await.is_err() {
                 warn!(target: "agent", "requests under way did not end in time");
             }
-            dns.shutdown().await;
+            if let Some(dns) = dns {
+                dns.shutdown().await;
+            }
             agent.shutdown().await;
         };
         tokio::select! {
@@ -250,7 +252,9 @@ impl Running {
             .map_err(|error| error.to_string())?;
         self.agent.reload(new.services.clone(), new.checks.clone()).await?;
         self.log.set_level(new.log.level);
-        self.dns.reconfigure(new.dns_policy());
+        if let Some(dns) = &self.dns {
+            dns.reconfigure(new.dns_policy());
+        }
         self.api.options.store(Arc::new(new.http_options()));
         let node_id = self.agent.node_id();
         tell_changes(&self.config.debug_config(node_id), &new.debug_config(node_id));
@@ -266,6 +270,19 @@ impl Running {
         self.config.warnings = new.warnings;
         Ok(())
     }
+}
+
+async fn start_dns(
+    config: &Config,
+    agent: &Agent,
+    authorizer: Arc<dyn Authorizer>,
+) -> Result<Option<usher_dns::serve::Server>, AgentError> {
+    if config.dns_addrs.is_empty() {
+        return Ok(None);
+    }
+    let catalog = agent.catalog().clone();
+    let policy = config.dns_policy();
+    Ok(Some(usher_dns::serve::Server::start(&config.dns_addrs, policy, catalog, authorizer).await?))
 }
 
 /// Who asked may have gone meanwhile.
