@@ -143,6 +143,7 @@ impl Command {
             Self::Operator(command) => command.run(out),
             Self::Reload(args) => ask(reload::run(&args, &client(&args.http)?, out)),
             Self::Services(command) => command.run(out),
+            Self::Validate(args) => validate::run(&args, out),
             Self::Version(args) => version::run(&args, out),
         }
     }

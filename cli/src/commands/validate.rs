@@ -2,12 +2,17 @@
 
 use std::{path::PathBuf, process::ExitCode};
 
-use crate::config::{self, AgentFlags};
+use super::CommandError;
+use crate::{
+    config::{self, AgentFlags},
+    output::Output,
+};
 
 /// Check configuration files and folders
 ///
-/// Reads them as `usher agent` would, all together, and says what is wrong with them. Give everything the agent is
-/// given: parts of a configuration are not valid alone.
+/// Reads them as `usher agent` would, all together, and says what is wrong
+/// with them. Give everything the agent is given: parts of a configuration are
+/// not valid alone.
 ///
 /// Examples:
 ///     usher validate /etc/usher.d
@@ -27,31 +32,60 @@ pub struct Args {
 }
 
 /// Runs the command.
-pub fn run(args: &Args) -> ExitCode {
+pub fn run(args: &Args, out: &mut Output) -> Result<ExitCode, CommandError> {
     if args.paths.is_empty() {
-        eprintln!("Must specify at least one config file or directory");
-        return ExitCode::FAILURE;
+        return Err(CommandError::Usage("Must specify at least one config file or directory".into()));
     }
     let flags = AgentFlags {
         config_files: args.paths.clone(),
         config_format: args.config_format.clone(),
         ..AgentFlags::default()
     };
-    match config::load(&flags) {
-        Ok(config) if args.quiet => {
-            drop(config);
-            ExitCode::SUCCESS
-        }
-        Ok(config) => {
-            for warning in &config.warnings {
-                eprintln!("{warning}");
-            }
-            println!("Configuration is valid!");
-            ExitCode::SUCCESS
-        }
-        Err(error) => {
-            eprintln!("Config validation failed: {error}");
-            ExitCode::FAILURE
+    let config =
+        config::load(&flags).map_err(|error| CommandError::Other(format!("Config validation failed: {error}")))?;
+    if args.quiet {
+        return Ok(ExitCode::SUCCESS);
+    }
+    for warning in &config.warnings {
+        out.problem(&warning.0);
+    }
+    out.line("Configuration is valid!")?;
+    Ok(ExitCode::SUCCESS)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{fs, path::Path};
+
+    use super::*;
+
+    /// Runs the command on the files of `folder`; whether it succeeded.
+    fn validate(folder: &Path, names: &[&str], quiet: bool) -> bool {
+        let paths = names.iter().map(|name| folder.join(name)).collect();
+        let args = Args { config_format: None, quiet, paths };
+        run(&args, &mut Output::new(std::io::sink(), std::io::sink())).is_ok()
+    }
+
+    #[test]
+    fn files_and_folders_together() {
+        let folder = tempfile::tempdir().unwrap();
+        let write = |name: &str, text: &str| fs::write(folder.path().join(name), text).unwrap();
+        fs::create_dir(folder.path().join("d")).unwrap();
+        write("good.hcl", "data_dir = \"/x\" bind_addr = \"127.0.0.1\"");
+        write("part.json", "{\"log_level\": \"WARN\"}");
+        write("d/part.json", "{\"data_dir\": \"/y\", \"bind_addr\": \"127.0.0.1\"}");
+        write("bad.json", "{\"bogus\": true}");
+        for (names, valid) in [
+            (&["good.hcl"][..], true),
+            (&["good.hcl", "part.json"], true),
+            (&["part.json"], false),
+            (&["d"], true),
+            (&["good.hcl", "bad.json"], false),
+            (&["missing.json"], false),
+            (&[], false),
+        ] {
+            assert_eq!(validate(folder.path(), names, false), valid, "{names:?}");
+            assert_eq!(validate(folder.path(), names, true), valid, "{names:?}");
         }
     }
 }

@@ -14,7 +14,7 @@ mod pid_file;
 mod running;
 mod signals;
 
-use std::process::ExitCode;
+use std::{io::Write as _, process::ExitCode};
 
 use self::{listeners::ListenError, running::Running};
 use crate::{
@@ -24,8 +24,9 @@ use crate::{
 
 /// Run an agent
 ///
-/// Starts the agent and runs until it is interrupted. It answers DNS, serves the HTTP API and keeps the services of
-/// this host; with -server it keeps the catalog, too.
+/// Starts the agent and runs until it is interrupted. It answers DNS, serves
+/// the HTTP API and keeps the services of this host; with -server it keeps the
+/// catalog, too.
 ///
 /// Examples:
 ///     usher agent -dev
@@ -79,8 +80,13 @@ pub fn run(args: &Args) -> ExitCode {
 }
 
 fn fail(error: &AgentError) -> ExitCode {
-    eprintln!("==> {}", error.to_string().replace('\n', " "));
+    complain(&error.to_string());
     ExitCode::FAILURE
+}
+
+/// One line on standard error; if nobody reads it, nothing more can be done.
+fn complain(text: &str) {
+    let _closed = writeln!(std::io::stderr(), "==> {}", text.replace('\n', " "));
 }
 
 fn open_log(config: &Config) -> Result<LogHub, AgentError> {

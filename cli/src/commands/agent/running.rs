@@ -17,7 +17,7 @@ use usher_cluster::{
 };
 
 use super::{
-    AgentError, banner, listeners,
+    AgentError, banner, complain, listeners,
     pid_file::PidFile,
     signals::{Request, Signals},
 };
@@ -171,7 +171,7 @@ impl Running {
                 reason = agent.failed() => {
                     error!(target: "agent", reason, "The agent cannot go on");
                     self.log.flush();
-                    eprintln!("==> {}", reason.replace('\n', " "));
+                    complain(&reason);
                     return 1;
                 }
             }
