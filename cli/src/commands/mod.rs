@@ -202,6 +202,9 @@ mod tests {
             ("usher members -nosuch", 1, "flag provided but not defined: -nosuch (see 'usher members -help')"),
             ("usher services register -port=abc", 1, "invalid value \"abc\" for flag -port: parse error"),
             ("usher services deregister -name=x", 1, "not defined: -name (see 'usher services deregister -help')"),
+            ("usher agent -dev extra", 1, "Too many arguments: 'extra'"),
+            ("usher agent -node-meta x", 1, "-node-meta: expected key:value, got 'x' (see 'usher agent -help')"),
+            ("usher agent -server=maybe", 1, "invalid boolean value \"maybe\" for -server: parse error"),
             ("usher completion tcsh", 1, "must be one of bash"),
         ];
         for (line, code, text) in table {
@@ -232,6 +235,7 @@ mod tests {
             ("usher --version", "Version("),
             ("usher version extra", "Version("),
             ("usher members -status=a -wan=true -status b", "status: \"b\", wan: true"),
+            ("usher agent -dev -server=false -node a", "dev: true"),
             ("usher reload extra", "Reload("),
             ("usher catalog nodes --near _agent", "near: \"_agent\""),
             ("usher join 10.0.0.1 -wan 10.0.0.2", "wan: true, addresses: [\"10.0.0.1\", \"10.0.0.2\"]"),

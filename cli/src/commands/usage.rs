@@ -215,7 +215,7 @@ fn explain(error: &clap::Error) -> String {
     let flag = argument.split_whitespace().next().unwrap_or_default().trim_start_matches('-');
     match error.kind() {
         ErrorKind::UnknownArgument => format!("Too many arguments: '{argument}' is one more than expected"),
-        ErrorKind::ValueValidation => {
+        ErrorKind::ValueValidation if !flag.is_empty() => {
             let problem = error.source().map(ToString::to_string).unwrap_or_else(|| "parse error".into());
             let value = context(error, ContextKind::InvalidValue);
             format!("invalid value \"{value}\" for flag -{flag}: {problem}")
@@ -225,6 +225,7 @@ fn explain(error: &clap::Error) -> String {
             format!("invalid value \"{value}\": must be one of {}", context(error, ContextKind::ValidValue))
         }
         ErrorKind::MissingRequiredArgument => format!("an argument is missing: {argument}"),
+        // What the flags' own reader says.
         _ => error.to_string().lines().next().unwrap_or_default().trim_start_matches("error: ").to_owned(),
     }
 }
