@@ -20,8 +20,8 @@ use http::{
     request::Parts,
     uri::PathAndQuery,
 };
-use http_body_util::{BodyExt, LengthLimitError, Limited};
-use hyper::body::Incoming;
+use http_body_util::{BodyExt, Collected, LengthLimitError, Limited};
+use hyper::body::{Body as _, Incoming};
 use tokio_util::sync::CancellationToken;
 use usher_cluster::access::Permission;
 
@@ -232,28 +232,66 @@ fn permit(cx: &Cx, needs: Needs) -> Result<(), Failure> {
     }
 }
 
-/// The whole body, within its limits of size and time.
+/// The whole body, within its limits of size and time. One that says it is too large is not waited for.
 async fn collect(body: Incoming) -> Result<Bytes, Failure> {
+    let too_large = || {
+        let text = format!("Request body too large, max size: {MAX_BODY} bytes");
+        Failure::new(StatusCode::PAYLOAD_TOO_LARGE, text)
+    };
+    if usize::try_from(body.size_hint().lower()).is_ok_and(|size| size > MAX_BODY) {
+        return Err(too_large());
+    }
     let limited = Limited::new(body, MAX_BODY).collect();
     let collected = tokio::time::timeout(BODY_TIMEOUT, limited)
         .await
         .map_err(|_| Failure::new(StatusCode::REQUEST_TIMEOUT, "the request body took too long to arrive"))?;
-    match collected {
-        Ok(collected) => Ok(collected.to_bytes()),
-        Err(error) if error.is::<LengthLimitError>() => Err(Failure::new(
-            StatusCode::PAYLOAD_TOO_LARGE,
-            format!("Request body too large, max size: {MAX_BODY} bytes"),
-        )),
-        Err(error) => Err(Failure::decode(error)),
-    }
+    collected
+        .map(Collected::to_bytes)
+        .map_err(|error| if error.is::<LengthLimitError>() { too_large() } else { Failure::decode(error) })
 }
 
 #[cfg(test)]
 mod tests {
     use http::{HeaderMap, HeaderValue};
 
-    use super::{may_write, token, wants_pretty, without_token};
-    use crate::http::{Options, params::Params, reply::Peer};
+    use std::sync::Arc;
+
+    use bytes::Bytes;
+    use tokio_util::sync::CancellationToken;
+    use usher_cluster::access::AllowAll;
+
+    use super::{handle, may_write, token, wants_pretty, without_token};
+    use crate::http::{
+        Options,
+        context::Cx,
+        params::Params,
+        reply::Peer,
+        routes::{Needs, Route},
+        tests::served,
+    };
+
+    #[tokio::test]
+    async fn a_handler_that_panics_costs_its_own_request() {
+        static ROUTE: Route = Route {
+            pattern: "/v1/broken",
+            method: "GET",
+            needs: Needs::Nothing,
+            handler: |_| Box::pin(async { panic!("on purpose") }),
+        };
+        let served = served(Options::default(), Arc::new(AllowAll), None).await;
+        let cx = Cx {
+            api: Arc::clone(&served.api),
+            options: served.api.options.load_full(),
+            params: Params::default(),
+            tail: String::new(),
+            token: String::new(),
+            cache_control: String::new(),
+            body: Bytes::new(),
+            shutdown: CancellationToken::new(),
+        };
+        let failure = handle(&ROUTE, cx, None).await.err().unwrap();
+        assert_eq!(failure.status.as_u16(), 500);
+    }
 
     #[test]
     fn tokens() {

@@ -28,6 +28,8 @@ mod reply;
 mod routes;
 mod serve;
 mod status;
+#[cfg(test)]
+mod tests;
 mod views;
 
 use std::time::Duration;

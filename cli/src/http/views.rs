@@ -413,9 +413,10 @@ mod tests {
             "TaggedAddresses": {"wan": {"Address": "1.2.3.4", "Port": 9}}, "Meta": null, "Port": 80,
             "Weights": {"Passing": 1, "Warning": 1}, "EnableTagOverride": false, "CreateIndex": 7, "ModifyIndex": 7
         });
-        let by_id = serde_json::to_value(NodeServicesView::new(&entry, &entry.services)).unwrap();
+        let services: Vec<_> = entry.services.iter().cloned().collect();
+        let by_id = serde_json::to_value(NodeServicesView::new(&entry, &services)).unwrap();
         assert_eq!(by_id["Services"], json!({"w1": expected}));
-        let list = serde_json::to_value(NodeServiceListView::new(Some((&entry, &entry.services)))).unwrap();
+        let list = serde_json::to_value(NodeServiceListView::new(Some((&entry, &services)))).unwrap();
         assert_eq!(list["Services"], json!([expected]));
         assert_eq!(text(&NodeServiceListView::new(None)), r#"{"Node":null,"Services":null}"#);
     }
