@@ -183,8 +183,8 @@ impl Merged {
             });
         }
         let value = serde_json::from_str(text).map_err(|error| {
-            let at = hcl::Position { line: error.line(), column: error.column() };
-            failed(Some(at), error.to_string())
+            let (at, problem) = hcl::json_error(&error);
+            failed(Some(at), problem)
         })?;
         self.check_and_lay(name, &value).map_err(|error| failed(None, error.to_string()))
     }

@@ -210,7 +210,7 @@ fn the_format_may_be_given() {
     let path = folder.path().join("noext");
     fs::write(&path, "{\"data_dir\": \"/x\"}").unwrap();
     let with = |format: Option<&str>| {
-        let flags = AgentFlags { config_format: format.map(str::to_owned), ..files(&[path.clone()]) };
+        let flags = AgentFlags { config_format: format.map(str::to_owned), ..files(std::slice::from_ref(&path)) };
         load_on(&flags, &host()).map(|_| ()).map_err(|error| error.to_string())
     };
     assert_eq!(with(Some("json")), Ok(()));
@@ -243,7 +243,7 @@ fn errors_name_the_file_the_place_and_the_key() {
             b"{\"ports\": {\"dns\": \"x\"}}",
             "failed to parse FILE: 'ports.dns' expected a whole number, got a string",
         ),
-        ("e.json", b"{\"data_dir\": ", "failed to parse FILE:1:13: EOF while parsing a value at line 1 column 13"),
+        ("e.json", b"{\"data_dir\": ", "failed to parse FILE:1:13: EOF while parsing a value"),
         ("f.hcl", b"a = ", "failed to parse FILE:1:5: expected a value, got the end of the file"),
         ("g.hcl", b"a = \"\xff\"", "failed to parse FILE: it is not UTF-8"),
         ("h.json", b"[]", "failed to parse FILE: 'the top level' expected a map, got a list"),

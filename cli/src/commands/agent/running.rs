@@ -42,7 +42,7 @@ const RELOADED: [&str; 9] = [
     "DiscoveryMaxStale",
     "EnableDebug",
     "HTTP",
-    "Logging",
+    "Logging.LogLevel",
     "MaxQueryTime",
     "TranslateWANAddrs",
 ];
@@ -292,17 +292,31 @@ fn answer_to<T>(answer: oneshot::Sender<T>, value: T) {
 
 /// Logs which settings a reload has changed, and which need a restart.
 fn tell_changes(old: &Value, new: &Value) {
-    let (Value::Object(old), Value::Object(new)) = (old, new) else { return };
-    for (name, value) in new {
-        if old.get(name) == Some(value) {
-            continue;
-        }
-        if is_reloaded(name) {
-            info!(target: "agent", setting = name.as_str(), %value, "Reloaded");
+    for (name, value) in changes(old, new) {
+        if is_reloaded(&name) {
+            info!(target: "agent", setting = name, value, "Reloaded");
         } else {
-            warn!(target: "agent", setting = name.as_str(), %value, "Changed in the configuration, but needs a restart");
+            warn!(target: "agent", setting = name, value, "Changed in the configuration, but needs a restart");
         }
     }
+}
+
+/// The settings that differ, with their new values; those in a group by the group's name and their own.
+fn changes(old: &Value, new: &Value) -> Vec<(String, String)> {
+    let (Value::Object(old), Value::Object(new)) = (old, new) else { return Vec::new() };
+    let mut changes = Vec::new();
+    for (name, value) in new {
+        match (old.get(name), value) {
+            (Some(before), now) if before == now => {}
+            (Some(before @ Value::Object(_)), Value::Object(_)) => {
+                let within = self::changes(before, value).into_iter();
+                changes.extend(within.map(|(inner, value)| (format!("{name}.{inner}"), value)));
+            }
+            (_, Value::String(text)) => changes.push((name.clone(), text.clone())),
+            (_, other) => changes.push((name.clone(), other.to_string())),
+        }
+    }
+    changes
 }
 
 fn is_reloaded(name: &str) -> bool {
@@ -311,6 +325,8 @@ fn is_reloaded(name: &str) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use serde_json::json;
+
     use super::*;
 
     #[test]
@@ -320,9 +336,19 @@ mod tests {
             ("HTTPResponseHeaders", true),
             ("DNSAddrs", false),
             ("NodeMeta", false),
-            ("Logging", true),
+            ("Logging.LogLevel", true),
+            ("Logging.LogJSON", false),
         ] {
             assert_eq!(is_reloaded(name), reloaded, "{name}");
         }
+    }
+
+    #[test]
+    fn changes_by_name() {
+        let old = json!({"A": "x", "B": 1, "C": {"D": true, "E": [1]}, "F": null});
+        let new = json!({"A": "y", "B": 1, "C": {"D": false, "E": [1], "G": 2}, "F": []});
+        let expected = [("A", "y"), ("C.D", "false"), ("C.G", "2"), ("F", "[]")];
+        assert_eq!(changes(&old, &new), expected.map(|(name, value)| (name.to_owned(), value.to_owned())));
+        assert_eq!(changes(&new, &new), []);
     }
 }

@@ -58,11 +58,18 @@ pub fn parse(text: &str) -> Result<Parsed, HclError> {
 }
 
 fn parse_json(text: &str) -> Result<Parsed, HclError> {
-    let value = serde_json::from_str(text).map_err(|error| HclError {
-        at: Position { line: error.line(), column: error.column() },
-        problem: error.to_string(),
+    let value = serde_json::from_str(text).map_err(|error| {
+        let (at, problem) = json_error(&error);
+        HclError { at, problem }
     })?;
     Ok(Parsed { value, positions: HashMap::new() })
+}
+
+/// Where a text is not JSON, and why.
+pub fn json_error(error: &serde_json::Error) -> (Position, String) {
+    let text = error.to_string();
+    let problem = text.rsplit_once(" at line ").map_or(text.as_str(), |(problem, _)| problem).to_owned();
+    (Position { line: error.line(), column: error.column() }, problem)
 }
 
 struct Parser<'t> {
@@ -271,7 +278,7 @@ mod tests {
             ("a = 99999999999999999999", "1:5: 99999999999999999999 is no number of 64 bits"),
             ("a = - 1", "1:5: expected a digit after '-'"),
             ("1a = 2", "1:1: expected a key, got a number"),
-            ("{\"a\": }", "1:7: expected value at line 1 column 7"),
+            ("{\"a\": }", "1:7: expected value"),
         ];
         for (text, expected) in table {
             let error = parse(text).map(|parsed| parsed.value).unwrap_err();
