@@ -11,6 +11,10 @@ pub mod logging;
 pub mod output;
 pub mod values;
 
-fn main() -> std::process::ExitCode {
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    // TLS libraries ask for the one provider of the process; only the first call counts.
+    let _already_installed = rustls::crypto::aws_lc_rs::default_provider().install_default();
     commands::run(std::env::args_os())
 }

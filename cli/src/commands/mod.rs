@@ -8,6 +8,7 @@
 //! Each command is one file. Those that ask an agent get a [`Client`] made of their flags and the environment; they run on
 //! a runtime of one thread. The agent makes a runtime of its own.
 
+pub mod agent;
 pub mod argv;
 pub mod catalog;
 pub mod completion;
@@ -23,6 +24,7 @@ pub mod operator;
 pub mod reload;
 pub mod services;
 pub mod usage;
+pub mod validate;
 pub mod version;
 
 use std::{ffi::OsString, io, process::ExitCode};
@@ -61,6 +63,7 @@ struct CommandLine {
 /// The commands. What each is for is told at its `Args`.
 #[derive(Debug, Subcommand)]
 enum Command {
+    Agent(agent::Args),
     #[command(subcommand)]
     Catalog(catalog::Command),
     Completion(completion::Args),
@@ -76,6 +79,7 @@ enum Command {
     Reload(reload::Args),
     #[command(subcommand)]
     Services(services::Command),
+    Validate(validate::Args),
     Version(version::Args),
 }
 
@@ -131,6 +135,7 @@ fn finish(result: Result<ExitCode, CommandError>, out: &mut Output) -> ExitCode 
 impl Command {
     fn run(self, out: &mut Output) -> Result<ExitCode, CommandError> {
         match self {
+            Self::Agent(args) => Ok(agent::run(&args)),
             Self::Catalog(command) => command.run(out),
             Self::Completion(args) => completion::run(&args, out),
             Self::ForceLeave(args) => ask(force_leave::run(&args, &client(&args.http)?, out)),

@@ -10,8 +10,9 @@ use crate::{
 
 /// Check configuration files and folders
 ///
-/// Reads them as 'usher agent' would, all together, and says what is wrong with them. Give everything
-/// the agent is given: parts of a configuration are not valid alone.
+/// Reads them as `usher agent` would, all together, and says what is wrong
+/// with them. Give everything the agent is given: parts of a configuration are
+/// not valid alone.
 ///
 /// Examples:
 ///     usher validate /etc/usher.d

@@ -37,7 +37,7 @@ use usher_dns::policy::Policy;
 pub use self::address::AddressError;
 pub use self::flags::AgentFlags;
 pub use self::sources::services;
-use crate::logging;
+use crate::{http, logging};
 
 /// The version agents tell each other and people.
 pub const VERSION: &str = env!("CARGO_PKG_VERSION");

@@ -24,8 +24,9 @@ use crate::{
 
 /// Run an agent
 ///
-/// Starts the agent and runs until it is interrupted. It answers DNS, serves the HTTP API and keeps the
-/// services of this host; with -server it keeps the catalog, too.
+/// Starts the agent and runs until it is interrupted. It answers DNS, serves
+/// the HTTP API and keeps the services of this host; with -server it keeps the
+/// catalog, too.
 ///
 /// Examples:
 ///     usher agent -dev
