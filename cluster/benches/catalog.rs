@@ -1,5 +1,7 @@
 //! What a change of the catalog and the questions to it cost: `cargo bench -p usher-cluster --bench catalog`.
 
+#![expect(clippy::expect_used, clippy::indexing_slicing, reason = "a benchmark that fails may panic")]
+
 use std::{net::Ipv4Addr, sync::Arc};
 
 use divan::{Bencher, black_box, counter::ItemsCount};

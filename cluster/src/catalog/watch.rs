@@ -11,7 +11,6 @@
 use std::{
     collections::{HashMap, HashSet},
     hash::{BuildHasher, RandomState},
-    pin::pin,
     sync::{
         Arc,
         atomic::{AtomicU64, Ordering},
@@ -122,9 +121,8 @@ impl Watch {
     /// last return. Several changes may be told as one. May be dropped and called again without losing any.
     pub async fn changed(&mut self) {
         loop {
-            // Enlisted before the generation is read, so that a change between the two is not lost.
-            let mut notified = pin!(self.slot.notify.notified());
-            notified.as_mut().enable();
+            // Made before the generation is read: from here on it hears of changes, polled or not.
+            let notified = self.slot.notify.notified();
             let generation = self.slot.generation.load(Ordering::Acquire);
             if generation != self.seen {
                 self.seen = generation;

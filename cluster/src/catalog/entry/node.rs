@@ -13,7 +13,7 @@ use super::{
 };
 
 /// A node with everything registered on it.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub struct NodeEntry {
     /// The node itself.
     pub node: Arc<Node>,
@@ -158,23 +158,6 @@ impl NodeEntry {
 
     fn collect_node_checks(&mut self) {
         self.node_checks = self.checks_of("").cloned().collect();
-    }
-}
-
-/// A copy is about to be changed: it starts without what was computed from the original.
-impl Clone for NodeEntry {
-    fn clone(&self) -> Self {
-        Self {
-            node: self.node.clone(),
-            address: self.address.clone(),
-            services: self.services.clone(),
-            checks: self.checks.clone(),
-            index: self.index,
-            checks_index: self.checks_index,
-            memo: Memo::new(),
-            by_service: self.by_service.clone(),
-            node_checks: self.node_checks.clone(),
-        }
     }
 }
 

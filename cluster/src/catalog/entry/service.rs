@@ -81,7 +81,7 @@ fn worst(checks: &[Arc<Check>]) -> Status {
 }
 
 /// Everything known of one service name. It has at least one instance.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub struct ServiceEntry {
     /// All instances, ordered by node and id.
     pub instances: Vec<Arc<Instance>>,
@@ -191,21 +191,6 @@ pub(in crate::catalog) struct Placed {
     pub(in crate::catalog) old: Option<Arc<Instance>>,
     /// Whether the service's name or the union of its tags is another now.
     pub(in crate::catalog) listing: bool,
-}
-
-/// A copy is about to be changed: it starts without what was computed from the original.
-impl Clone for ServiceEntry {
-    fn clone(&self) -> Self {
-        Self {
-            instances: self.instances.clone(),
-            index: self.index,
-            checks_index: self.checks_index,
-            memo: Memo::new(),
-            tags: self.tags.clone(),
-            answerable: self.answerable.clone(),
-            passing: self.passing.clone(),
-        }
-    }
 }
 
 /// What a reader computed does not count.

@@ -235,7 +235,7 @@ fn run(commands: Vec<Command>) {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 300, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 150, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
     fn it_answers_and_wakes_as_the_dumb_catalog_says(commands in vec(command(), 1..40)) {

@@ -255,6 +255,11 @@ fn a_missing_services_index_is_its_own() {
     assert_eq!(log.state.service("never").index, 1);
     log.register(node("n1", "10.0.0.1").service("w", "web", &[]));
     assert_eq!(log.state.service("web").index, 15);
+    assert_eq!(log.state.gone_services.iter().count(), 1, "what is there again need not be remembered");
+    log.register(node("n2", "10.0.0.2"));
+    log.deregister("n2", "", "");
+    log.register(node("n2", "10.0.0.2"));
+    assert_eq!(log.state.gone_nodes.iter().count(), 0);
 }
 
 #[test]
@@ -302,6 +307,7 @@ fn a_node_is_found_by_what_its_id_begins_with() {
     let mut log = Log::default();
     log.register(node("n1", "10.0.0.1").id("AB11"));
     log.register(node("n2", "10.0.0.2").id("ab22"));
+    log.register(node("n3", "10.0.0.3").id("cc33"));
     let found = |id: &str| log.state.node_by_id(id).map(|entry| entry.node.name.clone());
     let table = [
         ("ab11", Some("n1")),
@@ -310,7 +316,9 @@ fn a_node_is_found_by_what_its_id_begins_with() {
         ("a", None),
         ("", None),
         ("ab111", None),
-        ("cc", None),
+        ("cc", Some("n3")),
+        ("c", None),
+        ("dd", None),
     ];
     for (id, expected) in table {
         assert_eq!(found(id).as_deref(), expected, "{id:?}");
