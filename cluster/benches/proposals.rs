@@ -30,10 +30,11 @@ async fn main() {
     let began = Instant::now();
     let consensus = Consensus::start(options(directory.clone()), Arc::new(Catalog::default())).await;
     let consensus = consensus.unwrap_or_else(|error| panic!("{error}"));
-    println!("started in {:?}", began.elapsed());
+    println!("started in {:?}, {} KiB resident", began.elapsed(), resident());
     for clients in [1, 4, 32, 128] {
         run(&consensus, clients).await;
     }
+    println!("{} KiB resident", resident());
     consensus.shutdown().await;
 
     let began = Instant::now();
@@ -43,6 +44,13 @@ async fn main() {
     println!("restarted in {:?}: {} entries applied", began.elapsed(), consensus.status().applied_index);
     consensus.shutdown().await;
     let _ = std::fs::remove_dir_all(directory);
+}
+
+/// What the process takes of memory, in KiB.
+fn resident() -> u64 {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
+    line.and_then(|line| line.trim().trim_end_matches(" kB").parse().ok()).unwrap_or(0)
 }
 
 async fn run(consensus: &Consensus, clients: u64) {

@@ -438,3 +438,7 @@ fn io_error(error: redb::Error) -> io::Error {
 fn closed() -> io::Error {
     io::Error::other("the log is closed")
 }
+
+#[cfg(test)]
+#[path = "disk_tests.rs"]
+mod tests;

@@ -73,6 +73,13 @@ impl LogStore {
         }
     }
 
+    /// Waits until the writer has nothing more to do.
+    #[cfg(test)]
+    pub(super) async fn settle(&self) {
+        self.write(|done| Job::CutFrom(u64::MAX, done)).await.unwrap();
+        self.write(|done| Job::CutFrom(u64::MAX, done)).await.unwrap();
+    }
+
     /// Makes every write from now on fail.
     #[cfg(test)]
     pub(super) fn break_disk(&self) {

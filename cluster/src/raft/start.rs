@@ -34,6 +34,12 @@ pub(super) async fn start(options: Options, catalog: Arc<Catalog>) -> Result<Con
     };
     let Opened { raft_id, log, snapshots, restored } = opened;
 
+    tracing::info!(
+        target: "agent.server.raft",
+        "starting: server={raft_id} last_index={} snapshot_index={}",
+        log.tail().last().map_or(0, |last| last.index),
+        restored.as_ref().and_then(|(meta, _)| meta.last_log_id).map_or(0, |last| last.index),
+    );
     let config = timing::config(&options).validate().map_err(|error| StartError::Stopped(error.to_string()))?;
     let last = log.tail().last();
     let machine = StateMachine::new(catalog, snapshots.clone(), restored);

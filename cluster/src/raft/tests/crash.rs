@@ -1,7 +1,7 @@
 //! A process that ends without notice: whatever it acknowledged is there when it starts again.
 //!
-//! A child process writes and says which numbers were acknowledged; it is killed at a moment of chance, and what it left
-//! is opened here. Besides, what is on disk while a server writes is copied again and again: each copy is what a crash at
+//! A child process writes and says which numbers were acknowledged, until it is killed at a moment of chance or aborts
+//! right behind an acknowledgement; what it left is opened here. Besides, what is on disk while a server writes is copied again and again: each copy is what a crash at
 //! that moment would have left.
 
 use std::{
@@ -14,6 +14,8 @@ use std::{
 use super::*;
 
 const CHILD_DIRECTORY: &str = "USHER_TEST_CRASH_DIRECTORY";
+/// The child aborts behind so many acknowledgements.
+const CHILD_ABORTS: &str = "USHER_TEST_CRASH_AFTER";
 
 /// The child's part: registers numbers from the first free one on and prints each that is acknowledged.
 #[tokio::test(flavor = "multi_thread")]
@@ -24,17 +26,22 @@ async fn child_that_writes_until_it_is_killed() {
     let options =
         Options { snapshot_threshold: 40, trailing_logs: 10, ..Options::for_tests(Some(Path::new(&directory))) };
     let server = Arc::new(Server::start(options).await.unwrap());
+    let abort_after = std::env::var(CHILD_ABORTS).unwrap().parse::<u64>().unwrap();
+    let count = Arc::new(std::sync::atomic::AtomicU64::new(1));
     let first = server.registered().len() as u64;
     // Several at once, so that commits carry several entries.
     let writers: Vec<_> = (0..4)
         .map(|writer| {
-            let server = server.clone();
+            let (server, count) = (server.clone(), count.clone());
             tokio::spawn(async move {
                 for step in 0.. {
                     let number = first + step * 4 + writer;
                     server.register(number).await;
                     println!("acknowledged {number}");
                     std::io::stdout().flush().unwrap();
+                    if count.fetch_add(1, std::sync::atomic::Ordering::Relaxed) == abort_after {
+                        std::process::abort();
+                    }
                 }
             })
         })
@@ -44,10 +51,11 @@ async fn child_that_writes_until_it_is_killed() {
     }
 }
 
-fn spawn_child(directory: &Path) -> Child {
+fn spawn_child(directory: &Path, abort_after: u64) -> Child {
     Process::new(std::env::current_exe().unwrap())
         .args(["--exact", "raft::tests::crash::child_that_writes_until_it_is_killed", "--nocapture"])
         .env(CHILD_DIRECTORY, directory)
+        .env(CHILD_ABORTS, abort_after.to_string())
         .stdout(Stdio::piped())
         .spawn()
         .unwrap()
@@ -57,24 +65,25 @@ fn spawn_child(directory: &Path) -> Child {
 async fn what_a_killed_process_acknowledged_is_there() {
     let directory = tempfile::tempdir().unwrap();
     let mut acknowledged = Vec::new();
-    for round in 0..8 {
-        let mut child = spawn_child(directory.path());
-        let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
+    for round in 0..10 {
         let wanted = 1 + rand::random::<u64>() % 60;
+        let aborts = round % 2 == 0;
+        let mut child = spawn_child(directory.path(), if aborts { wanted } else { u64::MAX });
         let mut seen = 0;
-        while seen < wanted {
-            let line = lines.next().expect("the child ended by itself").unwrap();
-            if let Some(number) = line.split("acknowledged ").nth(1) {
-                acknowledged.push(number.parse::<u64>().unwrap());
-                seen += 1;
+        for line in BufReader::new(child.stdout.take().unwrap()).lines() {
+            // What it still said before its end counts as well.
+            let Some(number) = line.unwrap().split("acknowledged ").nth(1).map(|number| number.parse::<u64>().unwrap())
+            else {
+                continue;
+            };
+            acknowledged.push(number);
+            seen += 1;
+            if seen == wanted && !aborts {
+                child.kill().unwrap();
             }
         }
-        child.kill().unwrap();
         child.wait().unwrap();
-        // What it still said before the end reached it counts as well.
-        for line in lines.map_while(Result::ok) {
-            acknowledged.extend(line.split("acknowledged ").nth(1).and_then(|number| number.parse::<u64>().ok()));
-        }
+        assert!(seen >= wanted, "the child ended by itself");
 
         let server = Server::start(Options::for_tests(Some(directory.path()))).await.unwrap();
         let found = server.registered();
