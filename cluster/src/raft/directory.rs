@@ -134,9 +134,13 @@ impl Directory {
         self.path.join(SNAPSHOTS)
     }
 
-    /// Makes renames and new files in the directory durable.
+    /// Makes renames and new files in the directory durable, and the directory itself.
     pub(super) fn sync(&self) -> io::Result<()> {
-        sync_directory(&self.path)
+        sync_directory(&self.path)?;
+        match self.path.parent().filter(|parent| !parent.as_os_str().is_empty()) {
+            Some(parent) => sync_directory(parent),
+            None => Ok(()),
+        }
     }
 }
 

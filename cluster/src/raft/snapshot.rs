@@ -85,7 +85,8 @@ impl Snapshots {
                     fs::remove_file(entry)?;
                 }
             }
-            Ok(())
+            // Its own name must last before the first snapshot stands for entries that go.
+            path.parent().map_or(Ok(()), sync_directory)
         });
         prepared.map_err(|error| StartError::io(&path, error))?;
         Ok(Self::Files(Arc::new(Files { directory: path, open: Mutex::new(true) })))
