@@ -71,20 +71,53 @@ pub(crate) fn create_directory(path: &Path) -> io::Result<()> {
 /// Replaces a file so that after a crash at any moment either the old or the new bytes are there, whole: writes beside
 /// it, syncs, renames, syncs the directory.
 pub(crate) fn write_atomically(path: &Path, bytes: &[u8]) -> io::Result<()> {
-    let temporary = write_temporary(path, bytes)?;
-    fs::rename(&temporary, path)?;
+    let staged = Staged::write(path, bytes)?;
+    staged.sync()?;
+    staged.publish()?;
     sync_directory(directory_of(path))
 }
 
-/// The first half of [`write_atomically`]: the bytes, synced, beside `path`. Nothing is left behind on failure.
-pub(crate) fn write_temporary(path: &Path, bytes: &[u8]) -> io::Result<PathBuf> {
-    let temporary = temporary_of(path);
-    let written = write_synced(&temporary, bytes);
-    if written.is_err() {
-        // The first error is the one to tell; a file that was never made is no error here.
-        let _ = fs::remove_file(&temporary);
+/// A file's new bytes beside it, on their way to the disk. Dropped, they are removed again.
+#[derive(Debug)]
+pub(crate) struct Staged {
+    temporary: PathBuf,
+    path: PathBuf,
+    published: bool,
+}
+
+impl Staged {
+    /// Writes `bytes` beside `path` and has the system begin to bring them to the disk, without waiting: several
+    /// files then share what a sync costs.
+    pub(crate) fn write(path: &Path, bytes: &[u8]) -> io::Result<Self> {
+        let staged = Self { temporary: temporary_of(path), path: path.to_owned(), published: false };
+        let mut options = OpenOptions::new();
+        let mut file = options.write(true).create(true).truncate(true).mode(FILE_MODE).open(&staged.temporary)?;
+        file.write_all(bytes)?;
+        // Advice only: the sync that follows makes up for a system that does not take it.
+        let _ = rustix::fs::fadvise(&file, 0, None, rustix::fs::Advice::DontNeed);
+        Ok(staged)
     }
-    written.map(|()| temporary)
+
+    /// Waits until the bytes are on the disk. The file is opened again, so that a large batch holds few open.
+    pub(crate) fn sync(&self) -> io::Result<()> {
+        File::open(&self.temporary)?.sync_all()
+    }
+
+    /// Puts the synced bytes in the file's place. The directory is to be synced then.
+    pub(crate) fn publish(mut self) -> io::Result<()> {
+        fs::rename(&self.temporary, &self.path)?;
+        self.published = true;
+        Ok(())
+    }
+}
+
+impl Drop for Staged {
+    fn drop(&mut self) {
+        if !self.published {
+            // What cannot be removed now is removed at the next start.
+            let _ = fs::remove_file(&self.temporary);
+        }
+    }
 }
 
 /// Makes renames and removals in a directory durable.
@@ -92,7 +125,7 @@ pub(crate) fn sync_directory(path: &Path) -> io::Result<()> {
     File::open(path)?.sync_all()
 }
 
-/// Whether a file is what a crash left of [`write_temporary`].
+/// Whether a file is what a crash left of a [`Staged`] one.
 pub(crate) fn is_temporary(path: &Path) -> bool {
     path.as_os_str().to_string_lossy().ends_with(TEMPORARY_SUFFIX)
 }
@@ -100,12 +133,6 @@ pub(crate) fn is_temporary(path: &Path) -> bool {
 /// The error of a start that this file or directory prevents.
 pub(crate) fn refused(path: &Path, reason: impl Into<String>) -> StartError {
     StartError::DataDir { path: path.to_owned(), reason: reason.into() }
-}
-
-fn write_synced(path: &Path, bytes: &[u8]) -> io::Result<()> {
-    let mut file = OpenOptions::new().write(true).create(true).truncate(true).mode(FILE_MODE).open(path)?;
-    file.write_all(bytes)?;
-    file.sync_all()
 }
 
 fn temporary_of(path: &Path) -> PathBuf {

@@ -23,7 +23,7 @@ use super::{
 };
 use crate::{
     agent::StartError,
-    datadir::{create_directory, is_temporary, refused, sync_directory, write_temporary},
+    datadir::{Staged, create_directory, is_temporary, refused, sync_directory},
 };
 
 /// The version of the files' form. A file of another is refused.
@@ -80,56 +80,32 @@ impl Store {
                 FileChange::RemoveCheck(key) => checks.insert(name_of(&key), None),
             };
         }
-        let mut staged = Staged::default();
-        let new_checks = staged.write(&self.checks, &checks)?;
-        let new_services = staged.write(&self.services, &services)?;
-        staged.paths.clear();
-        publish(&self.checks, &new_checks)?;
-        publish(&self.services, &new_services)?;
+        let new_checks = stage(&self.checks, &checks)?;
+        let new_services = stage(&self.services, &services)?;
+        for staged in new_checks.iter().chain(&new_services) {
+            staged.sync()?;
+        }
+        publish(&self.checks, new_checks)?;
+        publish(&self.services, new_services)?;
         remove(&self.services, &services)?;
         remove(&self.checks, &checks)
     }
 }
 
-/// Temporary files that are removed again unless the batch gets as far as renaming them.
-#[derive(Default)]
-struct Staged {
-    paths: Vec<PathBuf>,
+/// Writes what is to be written, beside the files.
+fn stage(directory: &Path, files: &BTreeMap<String, Option<Vec<u8>>>) -> io::Result<Vec<Staged>> {
+    let written = files.iter().filter_map(|(name, bytes)| Some((name, bytes.as_ref()?)));
+    written.map(|(name, bytes)| Staged::write(&directory.join(name), bytes)).collect()
 }
 
-impl Staged {
-    /// Writes what is to be written, beside the files; says from where to where each is to be renamed.
-    fn write(
-        &mut self,
-        directory: &Path,
-        files: &BTreeMap<String, Option<Vec<u8>>>,
-    ) -> io::Result<Vec<(PathBuf, PathBuf)>> {
-        let mut renames = Vec::new();
-        for (name, bytes) in files {
-            let Some(bytes) = bytes else { continue };
-            let path = directory.join(name);
-            let temporary = write_temporary(&path, bytes)?;
-            self.paths.push(temporary.clone());
-            renames.push((temporary, path));
-        }
-        Ok(renames)
+fn publish(directory: &Path, all: Vec<Staged>) -> io::Result<()> {
+    if all.is_empty() {
+        return Ok(());
     }
-}
-
-impl Drop for Staged {
-    fn drop(&mut self) {
-        for path in &self.paths {
-            // What cannot be removed is removed at the next start.
-            let _ = fs::remove_file(path);
-        }
+    for staged in all {
+        staged.publish()?;
     }
-}
-
-fn publish(directory: &Path, renames: &[(PathBuf, PathBuf)]) -> io::Result<()> {
-    for (from, to) in renames {
-        fs::rename(from, to)?;
-    }
-    if renames.is_empty() { Ok(()) } else { sync_directory(directory) }
+    sync_directory(directory)
 }
 
 fn remove(directory: &Path, files: &BTreeMap<String, Option<Vec<u8>>>) -> io::Result<()> {
