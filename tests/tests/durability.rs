@@ -1,6 +1,6 @@
 //! What was acknowledged is still there after kill -9 at any moment, and after a clean end.
 //!
-//! Seen from outside: registrations that a client was told are done, a kill, a start, and the same registrations again. The
+//! Seen from outside: registrations that a client was told are done, a kill, a start, and the registrations again. The
 //! random moments come from a seed; a failure prints it, `USHER_TEST_SEED=<seed>` replays it.
 
 use std::collections::BTreeSet;

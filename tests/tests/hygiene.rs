@@ -10,7 +10,10 @@ use regex::Regex;
 use usher_tests::workspace;
 
 const MAX_FILE_LINES: usize = 700;
-const MAX_LINE: usize = 120;
+/// As rustfmt has it; it does not look into macros, though.
+const MAX_CODE: usize = 120;
+/// rustfmt does not break comments: a word may run over. Rows of tables and drawings cannot be broken.
+const MAX_COMMENT: usize = 126;
 /// Top-level folders of source; DESIGN allows no other.
 const FOLDERS: [&str; 5] = ["cli", "cluster", "dns", "testdata", "tests"];
 
@@ -83,10 +86,14 @@ fn nothing_is_left_for_later() {
 
 #[test]
 fn lines_fit_and_have_no_tabs() {
-    // What cannot be broken: an address, or one long text.
-    let whole = Regex::new(r#"https?://|^\s*r?#*".*"#).unwrap();
+    let whole = Regex::new(r"https?://|^\s*//[!/]? ([|]|.*[─│└▼►])").unwrap();
     rule("a line fits", |source| {
-        lines_where(source, |line| line.chars().count() > MAX_LINE && !whole.is_match(line) && !line.contains('"'))
+        lines_where(source, |line| {
+            let comment = line.trim_start().starts_with("//");
+            let most = if comment { MAX_COMMENT } else { MAX_CODE };
+            // A text is not broken either.
+            line.chars().count() > most && !whole.is_match(line) && (comment || !line.contains('"'))
+        })
     });
     rule("no tabs, no blanks at the end", |source| {
         lines_where(source, |line| line.starts_with('\t') || line.ends_with(' '))
@@ -120,9 +127,10 @@ fn the_layers_point_downwards() {
             lines_where(source, used)
         });
     }
+    let names = Regex::new(r#"(^|[^"])\bopenraft::"#).unwrap();
     rule("openraft is named in one module", |source| {
         let home = source.path.starts_with("cluster/src/raft") || source.path.ends_with("hygiene.rs");
-        if home { vec![] } else { lines_where(source, |line| line.contains("openraft::")) }
+        if home { vec![] } else { lines_where(source, |line| names.is_match(line)) }
     });
 }
 

@@ -65,7 +65,7 @@ impl Past {
 }
 
 impl Past {
-    /// After damage to a file: the start is refused and the file named, or all is there. Never is anything lost in silence.
+    /// After damage to a file: the start is refused and the file named, or all is there. Nothing is lost in silence.
     fn refused_or_whole(&self, data: &Path, damaged: &Path) {
         let before = tree(data);
         let mut agent = Builder::server(data).spawn();
