@@ -266,7 +266,8 @@ async fn changes_of_one_service_reach_the_catalog_in_their_order() {
 async fn a_change_wakes_who_waits_for_it() {
     let host = Host::start(None, &Arc::default()).await;
     let seen = host.local.state();
-    let (newer, ()) = tokio::join!(host.local.changed(&seen), host.register(service("a", 1)));
+    let woken = async { tokio::join!(host.local.changed(&seen), host.register(service("a", 1))) };
+    let (newer, ()) = tokio::time::timeout(Duration::from_secs(10), woken).await.unwrap();
     assert_eq!(newer.services.len(), 1);
     assert!(Arc::ptr_eq(&newer, &host.local.changed(&seen).await));
     host.stop().await;
