@@ -145,3 +145,33 @@ fn what_was_acknowledged_is_there_after_a_power_failure() {
         disk.close().unwrap();
     }
 }
+
+/// Others may have committed an entry that this disk does not have yet; after a restart it must not count.
+#[test]
+fn only_entries_that_are_here_are_told_committed() {
+    let temp = tempfile::tempdir().unwrap();
+    let mut disk = Disk::create(Directory::open(temp.path()).unwrap().0, 9).unwrap();
+    let batch = |indexes: Range<u64>, committed| Batch {
+        changes: indexes.map(entry).collect(),
+        committed: Some(log_id(1, committed)),
+        ..Batch::default()
+    };
+    disk.commit(batch(0..5, 3)).unwrap();
+    disk.commit(batch(5..8, 10)).unwrap();
+    disk.close().unwrap();
+    let (disk, recovered) = Disk::open(Directory::open(temp.path()).unwrap().0, |_| Ok(())).unwrap();
+    assert_eq!(recovered.committed, Some(log_id(1, 3)));
+    assert_eq!(recovered.last, Some(log_id(1, 7)));
+    disk.close().unwrap();
+}
+
+#[test]
+fn a_gap_between_entries_is_refused() {
+    let temp = tempfile::tempdir().unwrap();
+    let mut disk = Disk::create(Directory::open(temp.path()).unwrap().0, 9).unwrap();
+    let changes = [0, 1, 2, 4].map(entry).into_iter().collect();
+    disk.commit(Batch { changes, ..Batch::default() }).unwrap();
+    disk.close().unwrap();
+    let error = Disk::open(Directory::open(temp.path()).unwrap().0, |_| Ok(())).err().unwrap().to_string();
+    assert!(error.contains("entry 3 is missing: the next one is 4"), "{error}");
+}

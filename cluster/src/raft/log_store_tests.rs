@@ -140,3 +140,40 @@ async fn the_log_is_as_it_was_after_it_was_closed() {
     assert_eq!(recovered.last, Some(log_id(1, 9)));
     disk.close().unwrap();
 }
+
+fn tail(records: Range<u64>) -> Tail {
+    let tail = Tail::new(Recovered::default(), true, u64::MAX);
+    append(&tail, records);
+    tail
+}
+
+fn append(tail: &Tail, indexes: Range<u64>) {
+    let last = log_id(1, indexes.end - 1);
+    let records: Vec<Record> = indexes.map(|index| (index, Arc::from([0].as_slice()))).collect();
+    tail.append(last, &records);
+}
+
+#[test]
+fn entries_the_disk_does_not_have_are_kept_whatever_the_limit() {
+    let limit = CACHED_ENTRIES as u64;
+    let tail = tail(0..3 * limit);
+    tail.flushed(9);
+    assert_eq!(tail.lock().recent_start(), 10);
+    tail.flushed(3 * limit - 1);
+    assert_eq!(tail.lock().recent_start(), 2 * limit);
+}
+
+/// What was written over is not on disk because what was there before had been.
+#[test]
+fn entries_in_the_place_of_ones_cut_off_are_not_taken_for_durable() {
+    let limit = CACHED_ENTRIES as u64;
+    let tail = tail(0..100);
+    tail.flushed(99);
+    tail.lock().cut_from(50, Some(log_id(1, 49)));
+    // The commit of the entries that are gone ends after they are.
+    tail.flushed(99);
+    tail.lock().forget_durable_from(50);
+    append(&tail, 50..50 + 2 * limit);
+    tail.lock().shrink();
+    assert_eq!(tail.lock().recent_start(), 50);
+}
