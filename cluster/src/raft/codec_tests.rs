@@ -51,8 +51,10 @@ fn blank() -> Entry {
     Entry { log_id: log_id(2, 1), payload: EntryPayload::Blank }
 }
 
+type Made = fn() -> Entry;
+
 /// Bytes that were on disks once. They must be read for ever: add, never change.
-const STORED_ENTRIES: &[(&str, fn() -> Entry)] = &[
+const STORED_ENTRIES: &[(&str, Made)] = &[
     (
         "
         010183a47465726d03a5696e64657807a77061796c6f616481a7436f6d6d616e6481a8526567697374657289a76e6f64655f
