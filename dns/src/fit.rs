@@ -196,9 +196,9 @@ impl Fitting<'_, '_> {
     fn service(&self, scratch: &mut Scratch, measure: &mut impl FnMut(&Plan, &Scratch) -> usize) -> Plan {
         let Limit { max, fill, opt, .. } = *self.limit;
         let count = self.answer.answers.len();
-        if self.limit.plain && self.answer.more {
+        if self.limit.plain && (self.answer.more || count > self.limit.most) {
             self.sync(scratch, false);
-            let kept = self.best(scratch, count, count);
+            let kept = self.best(scratch, count, self.limit.most);
             return self.settle(kept, scratch, measure);
         }
         let all = Plan::all(self.answer);

@@ -128,8 +128,11 @@ impl Forms {
                 };
                 let is_name = matches!(form.reach(family), Reach::Host(_) | Reach::Nowhere);
                 let group = *known.entry((is_name, address)).or_insert(next);
-                self.repeats[family as usize] |= group != next;
-                form.groups[family as usize] = group;
+                let places = (self.repeats.get_mut(family as usize), form.groups.get_mut(family as usize));
+                if let (Some(repeats), Some(slot)) = places {
+                    *repeats |= group != next;
+                    *slot = group;
+                }
             }
         }
         let mut known = HashMap::new();

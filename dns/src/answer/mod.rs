@@ -130,7 +130,7 @@ impl Store {
 
 /// The vector without its records, so that it can hold records that live longer: collecting in place keeps its memory.
 fn emptied<'b>(records: Vec<Record<'_>>) -> Vec<Record<'b>> {
-    records.into_iter().filter_map(|_| None).collect()
+    records.into_iter().map_while(|_| None).collect()
 }
 
 /// What making answers needs besides the view: randomness, and lists kept from one answer to the next.

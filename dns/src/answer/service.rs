@@ -122,8 +122,10 @@ impl<'a> Lookup<'a, '_> {
                 break;
             }
         }
-        if let Some(host) = alias.filter(|_| out.answers.is_empty()) {
-            self.alias(host, desk, out);
+        match alias {
+            Some(_) if self.asking.most == 0 => out.more = true,
+            Some(host) if out.answers.is_empty() && !out.more => self.alias(host, desk, out),
+            _ => {}
         }
     }
 

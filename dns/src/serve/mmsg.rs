@@ -279,7 +279,7 @@ pub(super) fn wake(socket: &UdpSocket) {
 
 /// The length of the control message that came with a datagram, if it is one that fits and was not cut.
 fn kept_control(header: &libc::mmsghdr, max: usize) -> usize {
-    let length = header.msg_hdr.msg_controllen as usize;
+    let length: usize = header.msg_hdr.msg_controllen as _;
     if header.msg_hdr.msg_flags & libc::MSG_CTRUNC != 0 || length > max { 0 } else { length }
 }
 

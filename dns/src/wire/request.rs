@@ -11,7 +11,7 @@
 //! | one question said, nothing there | REFUSED |
 //! | an unreadable question | FORMERR, no question |
 //! | unreadable records behind it, a broken OPT | FORMERR with the question |
-//! | a question that ends before its type or class | asked, with 0 for what is missing |
+//! | a question that ends before its type, before or in its class | asked, with 0 for what is missing |
 //! | sections that end early at a record's border, bytes after the last | asked |
 //! | several OPT, an OPT with an owner, EDNS version 1 | asked; the last OPT counts |
 //!
@@ -145,8 +145,10 @@ impl Request {
         if at + 2 == packet.len() {
             return Some(at + 2);
         }
-        self.class = word(packet, at + 2)?;
-        Some(at + 4)
+        // Half a class is none, as the reference has it.
+        let class = word(packet, at + 2);
+        self.class = class.unwrap_or(0);
+        Some(if class.is_some() { at + 4 } else { packet.len() })
     }
 
     fn read_records(&mut self, packet: &[u8], start: usize, counts: [u16; 3]) -> Option<()> {
@@ -267,6 +269,7 @@ mod tests {
             ("no type", packet(0x0100, [1, 0, 0, 0], &QUESTION[..16]), Verdict::Answer),
             ("half a type", packet(0x0100, [1, 0, 0, 0], &QUESTION[..17]), reject(rcode::FORMERR, false)),
             ("no class", packet(0x0100, [1, 0, 0, 0], &QUESTION[..18]), Verdict::Answer),
+            ("half a class", packet(0x0100, [1, 0, 0, 0], &QUESTION[..19]), Verdict::Answer),
             ("a label cut short", packet(0x0100, [1, 0, 0, 0], b"\x3faaaa"), reject(rcode::FORMERR, false)),
             (
                 "a name that is itself",
