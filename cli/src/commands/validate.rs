@@ -67,6 +67,13 @@ mod tests {
     }
 
     #[test]
+    fn nothing_to_check_is_an_error() {
+        let args = Args { config_format: None, quiet: false, paths: Vec::new() };
+        let error = run(&args, &mut Output::new(std::io::sink(), std::io::sink())).unwrap_err();
+        assert_eq!(error.to_string(), "Must specify at least one config file or directory");
+    }
+
+    #[test]
     fn files_and_folders_together() {
         let folder = tempfile::tempdir().unwrap();
         let write = |name: &str, text: &str| fs::write(folder.path().join(name), text).unwrap();
@@ -82,7 +89,6 @@ mod tests {
             (&["d"], true),
             (&["good.hcl", "bad.json"], false),
             (&["missing.json"], false),
-            (&[], false),
         ] {
             assert_eq!(validate(folder.path(), names, false), valid, "{names:?}");
             assert_eq!(validate(folder.path(), names, true), valid, "{names:?}");
