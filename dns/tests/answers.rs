@@ -7,6 +7,7 @@ mod common;
 use std::{collections::BTreeSet, time::Duration};
 
 use common::{NOW, World, instance, pairs, service, tagged, weighted, with_meta};
+use hickory_proto::op::Message;
 use usher_cluster::{
     access::{Authorizer, Permission},
     catalog::{
@@ -416,6 +417,21 @@ fn addresses_go_before_names() {
     world.expect(&[("mix.service.consul A", "NO ERROR aa rd\n an mix.service.consul. 0 A 10.90.0.2")]);
     assert_eq!(world.message("mix.service.consul AAAA").1.answers.len(), 1, "one name only");
     assert_eq!(world.message("mix.service.consul SRV").1.answers.len(), 3);
+}
+
+#[test]
+fn duplicates_are_known_across_names_that_lead_on() {
+    let mut world = World::new(Policy { udp_answer_limit: 8, ..Policy::default() });
+    for id in ["a", "b", "c"] {
+        world.add("k1", "10.0.0.1", instance(id, "dup", 1));
+        world.add("k1", "10.0.0.1", instance(&format!("inner-{id}"), "inner", 1));
+    }
+    world.add("k2", "10.0.0.2", Service { address: "inner.service.consul".into(), ..instance("d", "dup", 1) });
+    let (packet, transport) = common::query("dup.service.consul SRV");
+    for seed in 0..50 {
+        let reply = Message::from_vec(&world.packet(seed, &packet, transport).1).unwrap();
+        assert_eq!(reply.answers.len(), 2, "seed {seed}: {}", common::show(&reply));
+    }
 }
 
 #[test]

@@ -86,6 +86,20 @@ fn answer_limits() {
 }
 
 #[test]
+fn every_byte_of_the_size_counts() {
+    let mut world = World::new(Policy::default());
+    many(&mut world, "big", 40);
+    let mut last = 0;
+    for size in 513..900 {
+        let (length, reply) = world.message(&format!("big.service.consul A edns={size}"));
+        assert!(length <= size, "{length} of {size}, OPT included");
+        assert!(size - length < 16 || reply.answers.len() == 40, "room for one more: {length} of {size}");
+        assert!(reply.answers.len() >= last);
+        last = reply.answers.len();
+    }
+}
+
+#[test]
 fn an_alias_and_what_it_leads_to_are_cut_alike() {
     let mut world = World::new(Policy::default());
     many(&mut world, "big", 9);

@@ -90,7 +90,9 @@ async fn tcp(server: SocketAddr, packets: Vec<Vec<u8>>) -> Vec<Vec<u8>> {
 
 async fn ask(server: SocketAddr, question: &str) -> String {
     let (packet, _) = query(question);
-    show(&Message::from_vec(&udp(server, packet).await.expect("a reply")).unwrap())
+    let reply = udp(server, packet.clone()).await.expect("a reply");
+    assert_eq!(reply[..2], packet[..2], "the id comes back");
+    show(&Message::from_vec(&reply).unwrap())
 }
 
 async fn ask_tcp(server: SocketAddr, question: &str) -> String {

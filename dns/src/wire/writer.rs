@@ -261,3 +261,29 @@ fn same_ending(message: &[u8], known: usize, ending: &[u8]) -> bool {
     }
     false
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn endings_are_the_same_only_byte_for_byte() {
+        // "a.consul" at 0, "b" and a pointer to "consul" at 10, a pointer that leads to itself at 14.
+        let message = b"\x01a\x06consul\0\x01b\xc0\x02\xc0\x0f";
+        let cases: &[(usize, &[u8], bool)] = &[
+            (0, b"\x01a\x06consul", true),
+            (2, b"\x06consul", true),
+            (10, b"\x01b\x06consul", true),
+            (0, b"\x01A\x06consul", false),
+            (0, b"\x01b\x06consul", false),
+            (0, b"\x01a\x06consux", false),
+            (0, b"\x01a", false),
+            (2, b"\x06consul\x01a", false),
+            (14, b"\x01a", false),
+            (99, b"\x01a", false),
+        ];
+        for (known, ending, same) in cases {
+            assert_eq!(same_ending(message, *known, ending), *same, "{known} {ending:?}");
+        }
+    }
+}
