@@ -195,7 +195,8 @@ proptest! {
     fn entries_come_back(term in any::<u64>(), index in any::<u64>(), node in ".*", port in any::<i64>(), output in ".*") {
         let service = Service { name: node.clone(), port, ..Service::default() };
         let check = Check { output, status: Status::from(node.as_str()), ..Check::default() };
-        let command = Command::Register(Registration { node, service: Some(service), checks: vec![check], ..Registration::default() });
+        let service = Some(service);
+        let command = Command::Register(Registration { node, service, checks: vec![check], ..Registration::default() });
         let entry = Entry { log_id: log_id(term, index), payload: EntryPayload::Normal(Proposal(Arc::new(command))) };
         prop_assert_eq!(decode_entry(index, &encode_entry(&entry).unwrap()).unwrap(), entry);
     }

@@ -282,7 +282,8 @@ mod tests {
 
     fn change() -> impl Strategy<Value = Change> {
         prop_oneof![
-            6 => (0u64..20_000, proptest::collection::vec(any::<u8>(), 1..9000)).prop_map(|(at, data)| Change::Write(at, data)),
+            6 => (0u64..20_000, proptest::collection::vec(any::<u8>(), 1..9000))
+                .prop_map(|(at, data)| Change::Write(at, data)),
             3 => (0u64..30_000).prop_map(Change::Length),
             1 => Just(Change::Release),
         ]
@@ -292,7 +293,10 @@ mod tests {
         #![proptest_config(ProptestConfig::with_cases(64))]
         /// Whatever is done, and whenever the hold ends, reads and the file in the end are those of a plain file.
         #[test]
-        fn a_held_file_reads_as_a_plain_one(start in proptest::collection::vec(any::<u8>(), 0..10_000), changes in proptest::collection::vec(change(), 0..12)) {
+        fn a_held_file_reads_as_a_plain_one(
+            start in proptest::collection::vec(any::<u8>(), 0..10_000),
+            changes in proptest::collection::vec(change(), 0..12),
+        ) {
             let (_directory, path, file) = temp(&start);
             let (_plain_directory, plain_path, plain) = temp(&start);
             let (held, hold) = hold(file).unwrap();

@@ -1,8 +1,8 @@
 //! A process that ends without notice: whatever it acknowledged is there when it starts again.
 //!
 //! A child process writes and says which numbers were acknowledged, until it is killed at a moment of chance or aborts
-//! right behind an acknowledgement; what it left is opened here. Besides, what is on disk while a server writes is copied again and again: each copy is what a crash at
-//! that moment would have left.
+//! right behind an acknowledgement; what it left is opened here. Besides, what is on disk while a server writes is
+//! copied again and again: each copy is what a crash at that moment would have left.
 
 use std::{
     fs,
