@@ -2,8 +2,9 @@
 //!
 //! A list of entries: a file (by name without `.json`), either what it `waits_for` (a part that is not built yet) or
 //! how it `differs` (on purpose, with a row in the README), and, where most of the file passes, the numbers of the
-//! `steps` that do not. Listed steps are still made, as later steps build on them. A listed step that passes makes
-//! the test fail, so that the list tells the truth. A file listed as a whole is replayed up to its first difference.
+//! `steps` that do not. Listed steps are still made, as later steps build on them; a `wait` among them is made once. A
+//! listed step that passes makes the test fail, so that the list tells the truth. A file listed as a whole is replayed
+//! up to its first difference.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -11,7 +12,7 @@ use std::fs;
 use anyhow::{Context as _, bail, ensure};
 use serde::Deserialize;
 
-use super::case::Case;
+use super::case::{Action, Case, Step};
 
 /// Set to `off`, every step counts: for another implementation, or to see all that is missing.
 pub const USHER_PENDING: &str = "USHER_PENDING";
@@ -51,6 +52,16 @@ pub enum Pending {
     Steps(BTreeMap<usize, String>),
     /// The file, with the reason.
     Whole(String),
+}
+
+impl Pending {
+    /// Why a step is listed, if it is.
+    pub fn reason(&self, step: usize) -> Option<&str> {
+        match self {
+            Self::Steps(steps) => steps.get(&step).map(String::as_str),
+            Self::Nothing | Self::Whole(_) => None,
+        }
+    }
 }
 
 /// The list as it stands on disk.
@@ -94,8 +105,8 @@ pub fn check(list: &[Entry]) -> anyhow::Result<()> {
         ensure!(!steps.is_empty(), "{file}: no steps");
         ensure!(!seen.contains(&(file, None)), "{file}: listed as a whole already");
         for &number in steps {
-            let counted = case.steps.get(number).is_some_and(|step| step.counted());
-            ensure!(counted, "{file}: step {number} does not count");
+            let known = |step: &Step| step.counted() || matches!(step.action(), Action::Wait(_));
+            ensure!(case.steps.get(number).is_some_and(known), "{file}: step {number} neither counts nor waits");
             ensure!(seen.insert((file, Some(number))), "{file}: step {number} is listed twice");
         }
     }

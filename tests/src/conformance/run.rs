@@ -126,10 +126,9 @@ fn start(binary: &Path, case: &Case) -> Result<World, StartError> {
 impl Report {
     /// Every counted step from there on fails for the same reason, which is told once.
     fn not_run(&mut self, case: &Case, from: usize, pending: &Pending, reason: &str) {
-        let waits = |number| matches!(pending, Pending::Steps(steps) if steps.contains_key(&number));
         let mut reason = format!("not run: {reason}");
         for (number, step) in case.steps.iter().enumerate().skip(from) {
-            if step.counted() && !waits(number) {
+            if step.counted() && pending.reason(number).is_none() {
                 let told = std::mem::replace(&mut reason, "not run".to_owned());
                 self.failures.push(Failure::of(number, step, vec![told]));
             }
@@ -206,12 +205,16 @@ impl Replay<'_> {
 
     fn wait(&mut self, number: usize, step: &Step, inner: &Step) -> anyhow::Result<()> {
         let seconds = step.timeout.unwrap_or(8.0) * self.world.patience().max(0.5);
-        let end = Instant::now() + Duration::from_secs_f64(seconds);
+        let waits = self.pending.reason(number);
+        let end = Instant::now() + if waits.is_some() { PENDING_LAG } else { Duration::from_secs_f64(seconds) };
         loop {
             let seen = observe(self.world, inner)?;
             let differences = compare_until(&self.world.bindings, inner, &step.until, &seen);
             if differences.is_empty() || Instant::now() > end {
                 save(self.world, step, &seen);
+                if let (true, Some(reason)) = (differences.is_empty(), waits) {
+                    self.report.stale.push(format!("step {number} {} ({reason})", step.label()));
+                }
                 self.note_setup(number, step, differences.first().cloned());
                 return Ok(());
             }
@@ -251,10 +254,7 @@ impl Replay<'_> {
     }
 
     fn counted(&mut self, number: usize, step: &Step) -> anyhow::Result<()> {
-        let waits = match self.pending {
-            Pending::Steps(steps) => steps.get(&number),
-            _ => None,
-        };
+        let waits = self.pending.reason(number);
         let (seen, mut differences) = self.look(step, waits.is_some())?;
         save(self.world, step, &seen);
         match (differences.is_empty(), waits) {
