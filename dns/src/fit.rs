@@ -219,11 +219,9 @@ impl Fitting<'_, '_> {
     /// The most answers, at most `from`, whose reckoned length fits; one at least.
     fn best(&self, scratch: &Scratch, count: usize, from: usize) -> usize {
         let base = HEADER + self.question.len() + 5;
-        let fits = |kept: &usize| {
-            let reckoned = kept.checked_sub(1).and_then(|last| scratch.steps.get(last));
-            reckoned.is_none_or(|(bytes, _)| base + bytes <= self.limit.fill)
-        };
-        (0..=from.min(count)).rev().find(fits).unwrap_or(0).max(usize::from(count > 0))
+        let fitting =
+            scratch.steps.iter().take(from.min(count)).take_while(|(bytes, _)| base + bytes <= self.limit.fill);
+        fitting.count().max(usize::from(count > 0))
     }
 
     /// Writes the first `kept` answers with their addresses, fewer if that is still too much.
@@ -280,7 +278,7 @@ impl Fitting<'_, '_> {
     }
 
     /// Picks for each target the first record of its name, and of the names that one is an alias of; reckons lengths
-    /// with names pointed to (`tight`) or in full.
+    /// with names pointed to (`tight`) or in full. Ends with the first answer that is too much by any reckoning.
     fn sync(&self, scratch: &mut Scratch, tight: bool) {
         let Answer { answers, additional, kept, .. } = self.answer;
         let Scratch { picked, steps } = scratch;
@@ -289,6 +287,9 @@ impl Fitting<'_, '_> {
         let mut bytes = 0;
         let mut from = 0;
         for (place, record) in answers.iter().enumerate() {
+            if bytes > self.limit.max && self.limit.max <= REACH {
+                return;
+            }
             bytes += self.length(record, tight);
             let before = answers.get(..place).unwrap_or_default();
             let Data::Srv(srv) = &record.data else {

@@ -72,6 +72,9 @@ impl<'a> Name<'a> {
     pub fn same(&self, other: &Self, question: &[u8], kept: &[u8]) -> bool {
         let (head, tail) = self.pieces(question, kept);
         let (other_head, other_tail) = other.pieces(question, kept);
+        if head.len() == other_head.len() {
+            return head.eq_ignore_ascii_case(other_head) && tail.eq_ignore_ascii_case(other_tail);
+        }
         if head.len() + tail.len() != other_head.len() + other_tail.len() {
             return false;
         }

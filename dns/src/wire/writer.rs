@@ -1,7 +1,9 @@
 //! A message written, with its names compressed.
 //!
 //! Names are first written in full; then the longest ending the message already holds is replaced by a pointer to it,
-//! and the new endings are noted. Endings are compared byte for byte, so no name loses the case it was given.
+//! and the new endings are noted. Endings are compared byte for byte, so no name loses the case it was given. Two short
+//! cuts spare most of that: a name made of the very pieces (the same memory) of one written a moment ago is pointed to
+//! without looking, and the question's endings are noted only once another name might share them.
 
 use super::{
     HEADER, IN,
@@ -12,17 +14,46 @@ use super::{
 };
 use crate::wire::kind;
 
-/// Most labels looked at in one name.
-const LABELS_MAX: usize = 128;
+/// Most labels of a name whose endings are noted: those of longer names (reversed addresses) are of no use to others.
+const LABELS_MAX: usize = 16;
+/// Names remembered by their pieces; a power of two.
+const RECENT: usize = 64;
 /// Most pointers followed when comparing endings; our own never nest deeper than a name has labels.
 const POINTERS_MAX: usize = 128;
 /// A pointer to the question's name.
 const TO_QUESTION: u16 = 0xc000 | HEADER as u16;
 
 /// What is kept between messages.
-#[derive(Default)]
 pub struct Tools {
     suffixes: Suffixes,
+    recent: [Recent; RECENT],
+    message: u64,
+}
+
+impl Default for Tools {
+    fn default() -> Self {
+        Self { suffixes: Suffixes::default(), recent: [Recent::default(); RECENT], message: 0 }
+    }
+}
+
+/// A name written, by its pieces' places in memory: within one message these stand for the same bytes.
+#[derive(Clone, Copy, Default, PartialEq, Eq)]
+struct Recent {
+    message: u64,
+    head: (usize, usize),
+    tail: (usize, usize),
+    at: u16,
+}
+
+impl Recent {
+    fn new(message: u64, head: &[u8], tail: &[u8], at: u16) -> Self {
+        Self { message, head: (head.as_ptr().addr(), head.len()), tail: (tail.as_ptr().addr(), tail.len()), at }
+    }
+
+    fn place(&self) -> usize {
+        // Heads lie one behind the other in a memo: the middle bits of their addresses tell them apart.
+        (self.head.0 >> 3 ^ self.head.0 >> 9) % RECENT
+    }
 }
 
 /// How names are written.
@@ -37,8 +68,9 @@ pub struct Style {
 /// Writes one message into a buffer.
 pub struct Writer<'w> {
     out: &'w mut Vec<u8>,
-    suffixes: &'w mut Suffixes,
+    tools: &'w mut Tools,
     question: &'w [u8],
+    question_noted: bool,
     kept: &'w [u8],
     style: Style,
     counts: [u16; 4],
@@ -65,19 +97,20 @@ impl<'w> Writer<'w> {
         flags: u16,
         style: Style,
     ) -> Self {
-        let Tools { suffixes } = tools;
         out.clear();
-        suffixes.clear();
+        tools.suffixes.clear();
+        tools.message += 1;
         let question = request.name.wire();
         out.extend_from_slice(&request.id.to_be_bytes());
         out.extend_from_slice(&flags.to_be_bytes());
         out.extend_from_slice(&[0; 8]);
-        Self { out, suffixes, question, kept, style, counts: [0; 4] }
+        Self { out, tools, question, question_noted: false, kept, style, counts: [0; 4] }
     }
 
     /// Writes the question.
     pub fn question(&mut self, request: &Request) {
-        self.name(&Name::Question, true);
+        self.out.extend_from_slice(self.question);
+        self.out.push(0);
         self.word(request.kind);
         self.word(request.class);
         self.counts[0] = 1;
@@ -156,32 +189,60 @@ impl<'w> Writer<'w> {
     fn name(&mut self, name: &Name<'_>, may_point: bool) {
         let start = self.out.len();
         let (head, tail) = name.pieces(self.question, self.kept);
+        let shared = self.style.compress && (may_point || self.style.share_targets);
+        let recent = Recent::new(self.tools.message, head, tail, 0);
+        if shared && may_point && self.repeated(recent) {
+            return;
+        }
         self.out.extend_from_slice(head);
         self.out.extend_from_slice(tail);
-        if self.style.compress && (may_point || self.style.share_targets) && self.pointed(start, may_point) {
+        if !shared {
+            self.out.push(0);
+            return;
+        }
+        if !self.question_noted {
+            self.question_noted = true;
+            self.note_question();
+        }
+        if self.pointed(start, may_point) {
             return;
         }
         self.out.push(0);
+        let at = u16::try_from(start).ok().filter(|at| *at < 0x4000);
+        if let (Some(at), Some(slot)) = (at, self.tools.recent.get_mut(recent.place())) {
+            *slot = Recent { at, ..recent };
+        }
+    }
+
+    /// Points to the name if these very pieces were written before.
+    fn repeated(&mut self, recent: Recent) -> bool {
+        let known = self.tools.recent.get(recent.place()).copied().unwrap_or_default();
+        if known != (Recent { at: known.at, ..recent }) {
+            return false;
+        }
+        self.word(0xc000 | known.at);
+        true
+    }
+
+    /// Notes the endings of the question's name, which stands behind the header.
+    fn note_question(&mut self) {
+        let end = HEADER + self.question.len();
+        let Some(written) = self.out.get(HEADER..end) else { return };
+        let (endings, count) = endings(written);
+        for (at, sum) in endings.iter().take(count) {
+            self.tools.suffixes.insert(*sum, HEADER + usize::from(*at));
+        }
     }
 
     /// Notes the endings of the name at `start`, and points to what the message holds of it already: then it is done.
     fn pointed(&mut self, start: usize, may_point: bool) -> bool {
-        let mut starts = [(0_u8, 0_u32); LABELS_MAX];
-        let written = self.out.get(start..).unwrap_or_default();
-        let count = label_starts(written, &mut starts);
-        let Some(starts) = starts.get_mut(..count) else { return false };
-        let mut rest = 0;
-        for (at, sum) in starts.iter_mut().rev() {
-            rest = hash(label(written, usize::from(*at)), rest);
-            *sum = rest;
-        }
-        for (at, sum) in starts.iter() {
+        let (endings, count) = endings(self.out.get(start..).unwrap_or_default());
+        for (at, sum) in endings.iter().take(count) {
             let ending = start + usize::from(*at);
             let out = &*self.out;
-            let known =
-                self.suffixes.find(*sum, |known| same_ending(out, known, out.get(ending..).unwrap_or_default()));
-            let Some(known) = known else {
-                self.suffixes.insert(*sum, ending);
+            let same = |known| same_ending(out, known, out.get(ending..).unwrap_or_default());
+            let Some(known) = self.tools.suffixes.find(*sum, same) else {
+                self.tools.suffixes.insert(*sum, ending);
                 continue;
             };
             // What is known has all its own endings noted, too.
@@ -217,17 +278,29 @@ impl<'w> Writer<'w> {
     }
 }
 
-/// Where each label of `name` (to its end) starts; returns how many.
-fn label_starts(name: &[u8], starts: &mut [(u8, u32)]) -> usize {
+/// Where each ending of `name` starts, and its hash; the longest ones of a name with too many labels are left out.
+fn endings(name: &[u8]) -> ([(u8, u32); LABELS_MAX], usize) {
+    let mut endings = [(0, 0); LABELS_MAX];
     let mut at = 0;
     let mut count = 0;
     while let Some(len) = name.get(at) {
-        let (Some(slot), Ok(start)) = (starts.get_mut(count), u8::try_from(at)) else { break };
-        slot.0 = start;
+        let Ok(start) = u8::try_from(at) else { break };
+        if count == LABELS_MAX {
+            endings.rotate_left(1);
+            count -= 1;
+        }
+        if let Some(slot) = endings.get_mut(count) {
+            slot.0 = start;
+        }
         count += 1;
         at += 1 + usize::from(*len);
     }
-    count
+    let mut rest = 0;
+    for (start, sum) in endings.iter_mut().take(count).rev() {
+        rest = hash(label(name, usize::from(*start)), rest);
+        *sum = rest;
+    }
+    (endings, count)
 }
 
 /// The label whose length byte is at `at`.
