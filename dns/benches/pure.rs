@@ -3,7 +3,13 @@
 //!
 //! `cargo bench -p usher-dns --bench pure`
 
-#![allow(clippy::unwrap_used, clippy::expect_used, missing_docs, reason = "a measurement, not a product")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    missing_docs,
+    reason = "a measurement, not a product"
+)]
 
 use divan::{AllocProfiler, Bencher};
 use usher_cluster::{
