@@ -216,6 +216,15 @@ impl Agent {
         agent["Config"]["NodeID"].as_str().unwrap_or_else(|| panic!("an agent has an id: {agent}")).to_owned()
     }
 
+    /// Its resident memory in bytes.
+    pub fn resident(&self) -> u64 {
+        let path = format!("/proc/{}/status", self.id());
+        let status = fs::read_to_string(&path).unwrap_or_else(|error| panic!("{path}: {error}"));
+        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
+        let kilobytes = line.and_then(|line| line.split_whitespace().next()?.parse::<u64>().ok());
+        kilobytes.unwrap_or_else(|| panic!("{path} tells the resident memory")) * 1024
+    }
+
     /// All it has printed.
     pub fn output(&self) -> String {
         self.process.output()

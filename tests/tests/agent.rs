@@ -204,11 +204,13 @@ fn a_missing_file_is_named() {
 }
 
 #[test]
-fn what_is_not_built_yet_is_accepted_with_a_warning() {
-    let config =
-        json!({"connect": {"enabled": false}, "retry_join_wan": [], "autopilot": {"cleanup_dead_servers": true}});
-    let agent = Builder::dev().config(config).config(json!({"encrypt_verify_incoming": true})).start();
-    assert_eq!(agent.get("/v1/status/leader").status, 200);
+fn a_known_key_without_effect_is_told_in_the_log() {
+    let config = json!({"connect": {"enabled": false}, "primary_gateways": ["gateway"], "non_voting_server": false});
+    let agent = Builder::dev().config(config.clone()).start();
+    for key in config.as_object().unwrap().keys() {
+        let line = agent.printed(key);
+        assert!(line.contains("[WARN]"), "{line}");
+    }
 }
 
 #[test]

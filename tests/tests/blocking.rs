@@ -3,7 +3,6 @@
 //! That an unrelated change did not wake a query is shown without a clock: after many such changes comes the related
 //! one, and the one answer that a query gets carries that one's index.
 
-use std::fs;
 use std::time::Duration;
 
 use serde_json::{Value, json};
@@ -116,13 +115,6 @@ fn a_query_ends_when_its_time_is_over() {
     assert_eq!((response.status, response.index()), (200, Some(index)));
 }
 
-/// Resident memory of a process in bytes.
-fn resident(id: u32) -> u64 {
-    let status = fs::read_to_string(format!("/proc/{id}/status")).unwrap();
-    let line = status.lines().find(|line| line.starts_with("VmRSS:")).unwrap();
-    line.split_whitespace().nth(1).unwrap().parse::<u64>().unwrap() * 1024
-}
-
 /// Far more than a waiting query needs, far less than a buffer or a task gone wrong would take.
 const BYTES_A_QUERY: u64 = 64 * 1024;
 const QUERIES: usize = 2_000;
@@ -132,13 +124,13 @@ fn thousands_of_waiting_queries_cost_little_and_all_wake() {
     allow_files(4 * QUERIES as u64);
     let agent = Builder::dev().config(json!({"limits": {"http_max_conns_per_client": 10_000}})).start();
     register(&agent, "n1", service("web"));
-    let before = resident(agent.id());
+    let before = agent.resident();
     let watches: Vec<Connection> = (0..QUERIES).map(|_| watch(&agent, "/v1/health/service/web").1).collect();
     // The last of them has been read when a later request is answered; then there are no more to come.
     register(&agent, "elsewhere", service("db"));
     let early = watches.iter().filter(|connection| connection.readable().unwrap()).count();
     assert_eq!(early, 0, "nobody is answered before there is something to tell");
-    let each = resident(agent.id()).saturating_sub(before) / QUERIES as u64;
+    let each = agent.resident().saturating_sub(before) / QUERIES as u64;
     assert!(each < BYTES_A_QUERY, "{each} bytes for each waiting query");
     another_web(&agent);
     for connection in watches {

@@ -48,8 +48,13 @@ fn working_agent() -> Agent {
     agent
 }
 
-fn still_works(agent: &mut Agent) {
+/// What an attack may make the agent hold at most; without limits it would be hundreds of megabytes.
+const MOST_MEMORY: u64 = 64 << 20;
+
+fn still_works(agent: &mut Agent, before: u64) {
     assert!(agent.ended().is_none(), "it runs");
+    let grown = agent.resident().saturating_sub(before);
+    assert!(grown <= MOST_MEMORY, "{grown} bytes more than at rest");
     for tcp in [false, true] {
         let options = Options { tcp, ..Options::default() };
         let answer = dns::ask_with(agent.ports.dns, "web.service.consul A", &options).unwrap();
@@ -63,6 +68,7 @@ fn still_works(agent: &mut Agent) {
 #[test]
 fn garbage_over_udp_changes_nothing() {
     let mut agent = working_agent();
+    let before = agent.resident();
     let mut random = StdRng::seed_from_u64(SEED);
     let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
     for port in [agent.ports.dns, agent.ports.serf_lan, agent.ports.serf_wan] {
@@ -72,12 +78,13 @@ fn garbage_over_udp_changes_nothing() {
             let _ = socket.send_to(&packet, ("127.0.0.1", port));
         }
     }
-    still_works(&mut agent);
+    still_works(&mut agent, before);
 }
 
 #[test]
 fn garbage_over_tcp_changes_nothing() {
     let mut agent = working_agent();
+    let before = agent.resident();
     let mut random = StdRng::seed_from_u64(SEED);
     let ports = agent.ports;
     for port in [ports.dns, ports.http, ports.server, ports.serf_lan, ports.serf_wan] {
@@ -97,12 +104,13 @@ fn garbage_over_tcp_changes_nothing() {
         }
         drop(open);
     }
-    still_works(&mut agent);
+    still_works(&mut agent, before);
 }
 
 #[test]
 fn requests_that_are_none_are_answered_as_such_or_hung_up_on() {
     let mut agent = working_agent();
+    let before = agent.resident();
     let long = format!("GET /v1/{} HTTP/1.1\r\nHost: x\r\n\r\n", "a".repeat(2 << 20));
     let headers: String = (0..200_000).map(|number| format!("X-{number}: y\r\n")).collect();
     let many = format!("GET /v1/agent/self HTTP/1.1\r\nHost: x\r\n{headers}\r\n");
@@ -137,12 +145,13 @@ fn requests_that_are_none_are_answered_as_such_or_hung_up_on() {
             "{what}: {answer}"
         );
     }
-    still_works(&mut agent);
+    still_works(&mut agent, before);
 }
 
 #[test]
 fn bodies_that_mean_nothing_are_refused() {
     let mut agent = working_agent();
+    let before = agent.resident();
     let targets =
         ["/v1/agent/service/register", "/v1/catalog/register", "/v1/catalog/deregister", "/v1/agent/check/register"];
     let deep = "[".repeat(200_000);
@@ -157,5 +166,5 @@ fn bodies_that_mean_nothing_are_refused() {
             assert!(!response.body.is_empty(), "{target} {start}: says why");
         }
     }
-    still_works(&mut agent);
+    still_works(&mut agent, before);
 }
