@@ -343,3 +343,17 @@ async fn recursors_that_fail_are_told_apart() {
         server.shutdown().await;
     }
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn errands_are_given_up_at_the_end() {
+    let address = free_address();
+    let (silent, asked) = recursor(silent);
+    let policy = Policy { recursor_timeout: Duration::from_secs(3600), ..with_recursors(&[silent]) };
+    let server = start(&[address], policy, &world()).await;
+    let (packet, _) = query("www.example.com A");
+    UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).unwrap().send_to(&packet, address).unwrap();
+    asked.recv_timeout(PATIENCE).unwrap();
+    tokio::time::timeout(PATIENCE, server.shutdown()).await.expect("not an hour");
+    // Nothing holds the port any more, not even with SO_REUSEPORT: an ordinary socket gets it.
+    UdpSocket::bind(address).unwrap();
+}

@@ -102,6 +102,8 @@ pub struct Answer<'a> {
     pub forward: bool,
     /// Names of others this answer needs and that are not known.
     pub wants: Vec<&'a [u8]>,
+    /// How many names were followed for it.
+    pub chased: usize,
 }
 
 /// An answer's memory, between answers.

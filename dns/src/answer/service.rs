@@ -17,8 +17,8 @@ use crate::wire::{
     record::{Data, Record, Srv},
 };
 
-/// Most names of others one answer is completed with; targets beyond it go without their addresses.
-const CHASED_MAX: usize = 16;
+/// Most names followed for one answer; SRV targets beyond them go without their addresses.
+const CHASED_MAX: usize = 32;
 
 /// Which forms may be answered is in `desk.order`; what one answer needs of the service is here.
 struct Lookup<'a, 'v> {
@@ -214,9 +214,10 @@ impl<'a> Lookup<'a, '_> {
 
     /// What `host` leads to, with this service's TTL.
     fn chased(&self, host: &'a [u8], desk: &mut Desk, out: &mut Answer<'a>) -> Vec<Record<'a>> {
-        if out.wants.len() >= CHASED_MAX {
+        if out.chased >= CHASED_MAX {
             return Vec::new();
         }
+        out.chased += 1;
         let mut found = chase::chase(host, self.asking, self.view, desk, out);
         found.retain(|record| matches!(record.data, Data::A(_) | Data::Aaaa(_) | Data::Cname(_)));
         if !self.asking.edns {

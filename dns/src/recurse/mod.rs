@@ -33,7 +33,7 @@ use crate::{
 
 /// The longest an errand may take; clients have given up by then.
 const ERRAND_TIME_MAX: Duration = Duration::from_secs(15);
-/// Most names found out for one request.
+/// Most names found out for one request; an answer follows no more than 32.
 const NAMES_MAX: usize = 32;
 /// Most times an answer is tried again with what was found out.
 const ROUNDS_MAX: usize = 4;

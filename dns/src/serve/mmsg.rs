@@ -119,12 +119,11 @@ impl Batch {
     ) -> usize {
         let mut queued = 0;
         for (at, reply) in replies {
-            let (Some(received), Some(iovec)) = (self.received.get(at), self.send_from.get_mut(queued)) else {
-                continue;
-            };
-            iovec.iov_base = reply.as_ptr().cast_mut().cast();
-            iovec.iov_len = reply.len();
-            let iovec: *mut libc::iovec = iovec;
+            let Some(received) = self.received.get(at).filter(|_| queued < BATCH) else { continue };
+            let iovec = self.send_from.as_mut_ptr().wrapping_add(queued);
+            // SAFETY: `queued` is below BATCH, the vector's length. Its elements are reached by such pointers alone, so
+            // that those in the headers stay good.
+            unsafe { iovec.write(libc::iovec { iov_base: reply.as_ptr().cast_mut().cast(), iov_len: reply.len() }) };
             let control_len = kept_control(received, self.control_max);
             let mut header = received.msg_hdr;
             header.msg_iov = iovec;
@@ -178,7 +177,8 @@ impl Batch {
 
     /// Points header `at` at its buffers anew: the kernel writes lengths into it.
     fn prepare(&mut self, at: usize) {
-        let (Some(header), Some(iovec)) = (self.received.get_mut(at), self.receive_into.get_mut(at)) else { return };
+        let Some(header) = self.received.get_mut(at).filter(|_| at < BATCH) else { return };
+        let iovec = self.receive_into.as_mut_ptr().wrapping_add(at);
         // SAFETY: `inbox` is live and `at` is below BATCH, the length of `received`; only addresses are taken.
         let (name, control) = unsafe {
             let peer = (&raw mut (*self.inbox).peers).cast::<Peer>().add(at);

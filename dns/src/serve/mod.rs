@@ -92,6 +92,7 @@ impl Server {
     pub async fn shutdown(mut self) {
         self.halt();
         self.tcp.shutdown().await;
+        self.shared.end().await;
         let threads = std::mem::take(&mut self.threads);
         let ended = tokio::task::spawn_blocking(move || threads.into_iter().all(|thread| thread.join().is_ok()));
         if !ended.await.unwrap_or(false) {
@@ -103,6 +104,7 @@ impl Server {
     fn halt(&self) {
         self.stop.store(true, Ordering::Relaxed);
         self.sockets.iter().for_each(|socket| mmsg::wake(socket));
+        self.shared.ending.cancel();
         self.reporter.abort();
     }
 }

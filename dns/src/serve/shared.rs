@@ -8,6 +8,7 @@ use std::{
 
 use arc_swap::{ArcSwap, Guard};
 use tokio::sync::Semaphore;
+use tokio_util::sync::CancellationToken;
 use usher_cluster::{
     access::Authorizer,
     catalog::{Catalog, State},
@@ -21,7 +22,7 @@ use crate::{
 };
 
 /// Most requests that wait for recursors at once; those beyond are answered SERVFAIL.
-const ERRANDS_MAX: usize = 1024;
+const ERRANDS_MAX: u32 = 1024;
 
 /// Shared by the threads and tasks of a DNS interface.
 pub(crate) struct Shared {
@@ -32,6 +33,8 @@ pub(crate) struct Shared {
     nothing_known: Known,
     /// Permits for errands.
     pub(crate) errands: Arc<Semaphore>,
+    /// Cancelled when errands are to be given up.
+    pub(crate) ending: CancellationToken,
     /// Counts of what was asked over TCP.
     pub(crate) tcp_tally: Tally,
 }
@@ -56,7 +59,8 @@ impl Shared {
             authorizer,
             listening: listening.to_vec(),
             nothing_known: Known::default(),
-            errands: Arc::new(Semaphore::new(ERRANDS_MAX)),
+            errands: Arc::new(Semaphore::new(ERRANDS_MAX as usize)),
+            ending: CancellationToken::new(),
             tcp_tally: Tally::default(),
         })
     }
@@ -84,6 +88,12 @@ impl Shared {
             known: known.unwrap_or(&self.nothing_known),
             now: moment.now,
         }
+    }
+
+    /// Gives up every errand and waits until none is left: they hold sockets.
+    pub(crate) async fn end(&self) {
+        self.ending.cancel();
+        let _all_of_them = self.errands.acquire_many(ERRANDS_MAX).await;
     }
 
     /// The settings in force.

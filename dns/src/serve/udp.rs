@@ -117,7 +117,12 @@ impl Worker {
         let (shared, socket, packet) = (self.shared.clone(), self.socket.clone(), packet.to_vec());
         self.runtime.spawn(async move {
             let _permit = permit;
-            let reply = recurse::carry_out(&shared, &packet, Transport::Udp, errand).await;
+            // Let go before the permit is: who holds all permits knows that all sockets are free.
+            let socket = socket;
+            let reply = tokio::select! {
+                reply = recurse::carry_out(&shared, &packet, Transport::Udp, errand) => reply,
+                () = shared.ending.cancelled() => return,
+            };
             if let Err(error) = peer.send(&socket, &reply) {
                 tracing::debug!(%error, "cannot send a DNS reply");
             }
