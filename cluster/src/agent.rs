@@ -24,7 +24,7 @@ use self::{identity::OwnNode, join::Here, listen::Ports};
 use crate::{
     access::{Authorizer, Denied, NoPath, Permission, Router},
     catalog::{Catalog, command::Command},
-    datadir::DataDir,
+    datadir::{DataDir, DataDirError},
     leader::{self, Leadership, OwnServer},
     local::{
         self, Local, Proposer,
@@ -105,13 +105,8 @@ pub enum StartError {
         source: std::io::Error,
     },
     /// The data directory cannot be used; the text says which file and why.
-    #[error("data directory {path}: {reason}")]
-    DataDir {
-        /// Which directory or file.
-        path: PathBuf,
-        /// What is wrong with it.
-        reason: String,
-    },
+    #[error(transparent)]
+    DataDir(#[from] DataDirError),
     /// A service or check of the configuration is refused.
     #[error(transparent)]
     Definition(#[from] local::LocalError),

@@ -21,14 +21,22 @@ use std::{
 
 use uuid::Uuid;
 
-use crate::agent::StartError;
-
 /// Files may hold tokens: nobody but the owner reads them.
 const FILE_MODE: u32 = 0o600;
 const DIRECTORY_MODE: u32 = 0o700;
 /// A UUID with a line end; anything much longer is not ours and is not read whole.
 const NODE_ID_MAX_BYTES: u64 = 256;
 const TEMPORARY_SUFFIX: &str = ".tmp";
+
+/// The data directory, or a file in it, cannot be used. Nothing was overwritten.
+#[derive(Debug, thiserror::Error)]
+#[error("data directory {path}: {reason}")]
+pub struct DataDirError {
+    /// Which directory or file.
+    pub path: PathBuf,
+    /// What is wrong with it.
+    pub reason: String,
+}
 
 /// An opened data directory. The lock is held until this is dropped.
 #[derive(Debug)]
@@ -39,7 +47,7 @@ pub(crate) struct DataDir {
 
 impl DataDir {
     /// Makes the directory if it is not there and takes its lock.
-    pub(crate) fn open(path: &Path) -> Result<Self, StartError> {
+    pub(crate) fn open(path: &Path) -> Result<Self, DataDirError> {
         create_directory(path).map_err(|source| refused(path, reason_of_directory(path, &source)))?;
         let lock = lock(path)?;
         Ok(Self { path: path.to_owned(), _lock: lock })
@@ -49,7 +57,7 @@ impl DataDir {
     ///
     /// As in Consul a configured id is used without being kept, so that taking it out of the configuration brings the
     /// kept one back.
-    pub(crate) fn node_id(&self, configured: Option<&str>, fresh: Uuid) -> Result<String, StartError> {
+    pub(crate) fn node_id(&self, configured: Option<&str>, fresh: Uuid) -> Result<String, DataDirError> {
         if let Some(configured) = configured {
             return Ok(configured.to_ascii_lowercase());
         }
@@ -131,8 +139,8 @@ pub(crate) fn is_temporary(path: &Path) -> bool {
 }
 
 /// The error of a start that this file or directory prevents.
-pub(crate) fn refused(path: &Path, reason: impl Into<String>) -> StartError {
-    StartError::DataDir { path: path.to_owned(), reason: reason.into() }
+pub(crate) fn refused(path: &Path, reason: impl Into<String>) -> DataDirError {
+    DataDirError { path: path.to_owned(), reason: reason.into() }
 }
 
 fn temporary_of(path: &Path) -> PathBuf {
@@ -155,7 +163,7 @@ fn reason_of_directory(path: &Path, source: &io::Error) -> String {
     format!("cannot be made: {source}")
 }
 
-fn lock(directory: &Path) -> Result<File, StartError> {
+fn lock(directory: &Path) -> Result<File, DataDirError> {
     let path = directory.join("lock");
     let mut file = OpenOptions::new()
         .read(true)
@@ -184,7 +192,7 @@ fn in_use(lock: &mut File) -> String {
     }
 }
 
-fn read_node_id(path: &Path) -> Result<Option<String>, StartError> {
+fn read_node_id(path: &Path) -> Result<Option<String>, DataDirError> {
     let file = match File::open(path) {
         Ok(file) => file,
         Err(source) if source.kind() == io::ErrorKind::NotFound => return Ok(None),
@@ -203,7 +211,7 @@ mod tests {
     const FRESH: Uuid = Uuid::from_u128(0x1111_2222_3333_4444_5555_6666_7777_8888);
     const OTHER: Uuid = Uuid::from_u128(0x9999_2222_3333_4444_5555_6666_7777_8888);
 
-    fn reason(error: StartError) -> String {
+    fn reason(error: DataDirError) -> String {
         error.to_string()
     }
 

@@ -11,7 +11,7 @@
 //! - [`local`]: what this agent itself has registered, and its synchronisation with the catalog.
 //! - [`membership`]: the table of agents.
 //! - `leader`: the members belong into the catalog.
-//! - `datadir`: the data directory and its lock.
+//! - [`datadir`]: the data directory and its lock.
 //! - [`access`]: permissions and the way to datacenters.
 //! - [`agent`]: the handle of a running agent.
 //!
@@ -20,7 +20,7 @@
 pub mod access;
 pub mod agent;
 pub mod catalog;
-mod datadir;
+pub mod datadir;
 mod leader;
 pub mod local;
 pub mod membership;

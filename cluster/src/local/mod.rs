@@ -40,13 +40,13 @@ use self::{
     writer::Request,
 };
 use crate::{
-    agent::{StartError, identity::OwnNode},
+    agent::identity::OwnNode,
     catalog::{
         Catalog,
         command::Command,
         model::{Check, Service},
     },
-    datadir::refused,
+    datadir::{DataDirError, refused},
     raft::{Applied, ProposeError},
 };
 
@@ -152,7 +152,7 @@ impl Local {
         proposer: Arc<dyn Proposer>,
         tasks: &tokio_util::task::TaskTracker,
         stop: CancellationToken,
-    ) -> Result<Arc<Self>, StartError> {
+    ) -> Result<Arc<Self>, DataDirError> {
         let node_name = options.node.name.clone();
         let keep_api = options.data_dir.is_some();
         let (store, records) = match options.data_dir {
@@ -371,7 +371,7 @@ impl Local {
     }
 }
 
-fn load(data_dir: &std::path::Path, node: &str) -> Result<(Store, Records), StartError> {
+fn load(data_dir: &std::path::Path, node: &str) -> Result<(Store, Records), DataDirError> {
     let store = Store::open(data_dir)?;
     let restored = store.load()?;
     let (records, orphans) = Records::restore(node, restored.services, restored.checks);

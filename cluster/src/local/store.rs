@@ -21,10 +21,7 @@ use super::{
     build,
     records::{FileChange, StoredCheck, StoredService},
 };
-use crate::{
-    agent::StartError,
-    datadir::{Staged, create_directory, is_temporary, refused, sync_directory},
-};
+use crate::datadir::{DataDirError, Staged, create_directory, is_temporary, refused, sync_directory};
 
 /// The version of the files' form. A file of another is refused.
 const VERSION: u32 = 1;
@@ -47,7 +44,7 @@ pub(crate) struct Restored {
 
 impl Store {
     /// Opens the directories, making those that are not there.
-    pub(crate) fn open(data_dir: &Path) -> Result<Self, StartError> {
+    pub(crate) fn open(data_dir: &Path) -> Result<Self, DataDirError> {
         let store = Self { services: data_dir.join("services"), checks: data_dir.join("checks") };
         for directory in [&store.services, &store.checks] {
             create_directory(directory).map_err(|source| refused(directory, source.to_string()))?;
@@ -57,7 +54,7 @@ impl Store {
     }
 
     /// Reads everything.
-    pub(crate) fn load(&self) -> Result<Restored, StartError> {
+    pub(crate) fn load(&self) -> Result<Restored, DataDirError> {
         let services = load_directory(&self.services, "service", |stored: &StoredService| {
             build::service_id(&stored.definition).to_owned()
         })?;
@@ -124,7 +121,7 @@ fn load_directory<T: DeserializeOwned>(
     directory: &Path,
     what: &str,
     id_of: impl Fn(&T) -> String,
-) -> Result<Vec<T>, StartError> {
+) -> Result<Vec<T>, DataDirError> {
     let mut all = Vec::new();
     let entries = fs::read_dir(directory).map_err(|source| refused(directory, source.to_string()))?;
     for entry in entries {

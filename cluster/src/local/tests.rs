@@ -49,7 +49,7 @@ impl Host {
         Self::try_start(data_dir, consensus).await.unwrap()
     }
 
-    async fn try_start(data_dir: Option<&Path>, consensus: &Arc<FakeConsensus>) -> Result<Self, StartError> {
+    async fn try_start(data_dir: Option<&Path>, consensus: &Arc<FakeConsensus>) -> Result<Self, DataDirError> {
         let (tasks, stop) = (TaskTracker::new(), CancellationToken::new());
         let node = OwnNode { name: "n1".to_owned(), address: "10.0.0.1".to_owned(), ..OwnNode::default() };
         let scripts = ScriptPolicy::default();
