@@ -9,7 +9,7 @@ mod listen;
 
 use std::{
     collections::BTreeMap,
-    net::{IpAddr, SocketAddr},
+    net::{IpAddr, Ipv4Addr, SocketAddr},
     path::PathBuf,
     sync::Arc,
     time::Duration,
@@ -23,8 +23,9 @@ use uuid::Uuid;
 use self::{identity::OwnNode, join::Here, listen::Ports};
 use crate::{
     access::{Authorizer, Denied, NoPath, Permission, Router},
-    catalog::{Catalog, command::Command},
+    catalog::{Catalog, autopilot::AutopilotConfig, command::Command},
     datadir::{DataDir, DataDirError},
+    gossip::{KeyOperation, KeyReport},
     leader::{self, Leadership, OwnServer},
     local::{
         self, Local, Proposer,
@@ -32,8 +33,9 @@ use crate::{
         sync::Mode,
         validate::{ScriptPolicy, is_dns_label},
     },
-    membership::{Member, Membership},
-    raft::{self, Applied, Consensus, ProposeError},
+    membership::{Member, MemberStatus, Membership},
+    raft::{self, Applied, Consensus, ProposeError, Status},
+    rpc::message::{ApiRequest, ApiResponse},
 };
 
 /// Everything an agent must know to start. Built by the configuration, already validated.
@@ -49,8 +51,34 @@ pub struct Options {
     pub data_dir: Option<PathBuf>,
     /// Whether this agent takes part in consensus.
     pub server: bool,
-    /// Whether this server may form a cluster of its own.
-    pub bootstrap: bool,
+    /// How many servers found the cluster: 1 founds one alone, 0 waits to be taken into one.
+    pub bootstrap_expect: u32,
+    /// Agents of this datacenter to join at the start; the start fails if none is reached.
+    pub start_join: Vec<String>,
+    /// Agents of this datacenter to join, trying again until one is reached.
+    pub retry_join: Vec<String>,
+    /// How long between two such tries.
+    pub retry_interval: Duration,
+    /// How many such tries before the agent gives up and ends; 0 for no limit.
+    pub retry_max: u32,
+    /// The same for the pool between datacenters (servers).
+    pub start_join_wan: Vec<String>,
+    /// The same for the pool between datacenters (servers).
+    pub retry_join_wan: Vec<String>,
+    /// The same for the pool between datacenters (servers).
+    pub retry_interval_wan: Duration,
+    /// The same for the pool between datacenters (servers).
+    pub retry_max_wan: u32,
+    /// Whether an agent that left joins those it knew when it starts again.
+    pub rejoin_after_leave: bool,
+    /// The key of gossip (base64 of 16, 24 or 32 bytes), where no key ring is kept yet.
+    pub encrypt: Option<String>,
+    /// How long a failed member is tried before it is forgotten.
+    pub reconnect_timeout: Duration,
+    /// The same in the pool between datacenters.
+    pub reconnect_timeout_wan: Duration,
+    /// Autopilot's settings until an operator sets others.
+    pub autopilot: AutopilotConfig,
     /// The address listened at.
     pub bind: IpAddr,
     /// The address told to others.
@@ -85,6 +113,51 @@ pub struct Options {
     pub enable_remote_script_checks: bool,
     /// The version members are told, such as `0.1.0`.
     pub version: String,
+}
+
+/// A client agent on loopback with Consul's timing, which keeps nothing and joins nobody.
+impl Default for Options {
+    fn default() -> Self {
+        let loopback = IpAddr::V4(Ipv4Addr::LOCALHOST);
+        Self {
+            node_name: String::new(),
+            node_id: None,
+            datacenter: "dc1".to_owned(),
+            data_dir: None,
+            server: false,
+            bootstrap_expect: 0,
+            start_join: Vec::new(),
+            retry_join: Vec::new(),
+            retry_interval: Duration::from_secs(30),
+            retry_max: 0,
+            start_join_wan: Vec::new(),
+            retry_join_wan: Vec::new(),
+            retry_interval_wan: Duration::from_secs(30),
+            retry_max_wan: 0,
+            rejoin_after_leave: false,
+            encrypt: None,
+            reconnect_timeout: Duration::from_secs(72 * 3600),
+            reconnect_timeout_wan: Duration::from_secs(72 * 3600),
+            autopilot: AutopilotConfig::default(),
+            bind: loopback,
+            advertise: loopback,
+            advertise_wan: loopback,
+            server_port: 8300,
+            serf_lan_port: 8301,
+            serf_wan_port: Some(8302),
+            node_meta: BTreeMap::new(),
+            tagged_addresses: BTreeMap::new(),
+            raft_multiplier: 5,
+            rpc_hold: Duration::from_secs(7),
+            snapshot_threshold: 16_384,
+            trailing_logs: 10_240,
+            services: Vec::new(),
+            checks: Vec::new(),
+            enable_local_script_checks: false,
+            enable_remote_script_checks: false,
+            version: "0.0.0".to_owned(),
+        }
+    }
 }
 
 /// Why an agent could not start. Nothing was overwritten.
@@ -127,6 +200,79 @@ pub enum WriteError {
     /// Not committed.
     #[error(transparent)]
     Propose(#[from] ProposeError),
+}
+
+/// Which server is to answer a forwarded request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Destination {
+    /// Any that can be reached.
+    Any,
+    /// The leader: only it knows.
+    Leader,
+}
+
+/// Answers requests of the HTTP API that other agents forwarded.
+pub trait AnswerApi: Send + Sync + 'static {
+    /// Answers as if the request had come here, but never forwards it again.
+    fn answer(&self, request: ApiRequest) -> BoxFuture<'_, ApiResponse>;
+}
+
+/// How a key operation went in one pool.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PoolKeys {
+    /// Whether it is the pool between datacenters.
+    pub wan: bool,
+    /// How it went.
+    pub report: KeyReport,
+}
+
+/// How an operator names a server of the consensus.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum PeerName<'a> {
+    /// By `host:port` of its server port.
+    Address(&'a str),
+    /// By its node's UUID.
+    Id(&'a str),
+}
+
+/// What autopilot thinks of the servers (Consul's `/v1/operator/autopilot/health`).
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ClusterHealth {
+    /// Whether all are healthy.
+    pub healthy: bool,
+    /// How many voters may fail before there is no quorum.
+    pub failure_tolerance: usize,
+    /// Each of them.
+    pub servers: Vec<ServerHealth>,
+}
+
+/// What autopilot thinks of one server.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ServerHealth {
+    /// The node's UUID.
+    pub id: String,
+    /// The node's name.
+    pub name: String,
+    /// Where its server port is.
+    pub address: String,
+    /// What gossip says.
+    pub status: MemberStatus,
+    /// Its version.
+    pub version: String,
+    /// Whether it leads.
+    pub leader: bool,
+    /// How long ago it was last heard of; `None` for never.
+    pub last_contact: Option<Duration>,
+    /// The term of its last entry.
+    pub last_term: u64,
+    /// The index of its last entry.
+    pub last_index: u64,
+    /// Whether it counts as healthy.
+    pub healthy: bool,
+    /// Whether it votes.
+    pub voter: bool,
+    /// Since when that has not changed.
+    pub stable_since: std::time::SystemTime,
 }
 
 /// A running agent. Clones share it.
@@ -212,10 +358,29 @@ impl Agent {
         &self.inner.local
     }
 
-    /// Consensus, on servers (every agent is one until clients are built).
-    pub fn consensus(&self) -> &Consensus {
-        &self.inner.consensus
+    /// Whether this agent is a server.
+    pub fn is_server(&self) -> bool {
+        self.inner.options.server
     }
+
+    /// Where consensus stands, as this server knows it; on a client nothing but the leader, as its servers tell.
+    pub fn status(&self) -> Status {
+        self.inner.consensus.status()
+    }
+
+    /// Waits until a read of the local catalog is linearizable: it then shows every write acknowledged before the call.
+    /// Servers only; on a follower the leader is asked. Waits up to `rpc_hold` for a leader.
+    pub async fn linearize(&self) -> Result<(), ProposeError> {
+        self.inner.consensus.linearize(self.inner.options.rpc_hold).await
+    }
+
+    /// Has a server answer a request of the HTTP API. Waits up to `rpc_hold` for one (for a leader).
+    pub async fn forward(&self, _request: ApiRequest, _to: Destination) -> Result<ApiResponse, String> {
+        Err("No cluster leader".to_owned())
+    }
+
+    /// Has `api` answer the requests other agents forward to this server.
+    pub fn answer_with(&self, _api: Arc<dyn AnswerApi>) {}
 
     /// The way to datacenters.
     pub fn router(&self) -> &Router {
@@ -256,9 +421,25 @@ impl Agent {
         join::join(Here { bind: options.bind, port }, addresses).await
     }
 
-    /// Forgets a failed member; the text of the error is Consul's (`agent: No node found with name 'x'`).
-    pub async fn force_leave(&self, name: &str) -> Result<(), String> {
+    /// Makes a failed member a left one, in both pools; with `prune` it is forgotten at once. The text of the error is
+    /// Consul's (`agent: No node found with name 'x'`).
+    pub async fn force_leave(&self, name: &str, _prune: bool) -> Result<(), String> {
         self.inner.membership.force_leave(name)
+    }
+
+    /// Does a key operation in every pool this agent is in, and says how it went: for the LAN pool, and the WAN pool.
+    pub async fn keyring(&self, _operation: KeyOperation) -> Vec<PoolKeys> {
+        Vec::new()
+    }
+
+    /// Takes a server out of the consensus that can no longer leave by itself.
+    pub async fn remove_peer(&self, _peer: PeerName<'_>) -> Result<(), String> {
+        Err("not built".to_owned())
+    }
+
+    /// What autopilot thinks of the servers. Only the leader knows; `None` elsewhere.
+    pub fn server_health(&self) -> Option<ClusterHealth> {
+        None
     }
 
     /// Replaces what configuration files declared, keeping what is the same. Without a data directory registrations by
@@ -352,7 +533,7 @@ fn consensus_options(options: &Options, node_id: &str) -> raft::Options {
         address: SocketAddr::new(options.advertise, options.server_port),
         node_id: node_id.to_owned(),
         node_name: options.node_name.clone(),
-        bootstrap: options.bootstrap,
+        bootstrap: options.bootstrap_expect == 1,
         multiplier: options.raft_multiplier,
         snapshot_threshold: options.snapshot_threshold,
         trailing_logs: options.trailing_logs,

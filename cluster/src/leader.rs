@@ -176,7 +176,7 @@ mod tests {
     fn correction(own: &OwnServer, entry: &NodeEntry, consul_is_taken: bool) -> Option<Registration> {
         own.correction(Some(entry), consul_is_taken).map(|command| match command {
             Command::Register(registration) => registration,
-            Command::Deregister(_) => panic!("the leader removes nothing of its own"),
+            Command::Deregister(_) | Command::Autopilot(_) => panic!("the leader removes nothing of its own"),
         })
     }
 

@@ -156,7 +156,7 @@ fn tags(options: &Options, node_id: &str) -> BTreeMap<String, String> {
     tags.insert("port".to_owned(), options.server_port.to_string());
     tags.insert("raft_vsn".to_owned(), protocol::RAFT.to_owned());
     // As Consul: a server in development mode forms its cluster without saying so.
-    if options.bootstrap && options.data_dir.is_some() {
+    if options.bootstrap_expect == 1 && options.data_dir.is_some() {
         tags.insert("bootstrap".to_owned(), "1".to_owned());
     }
     tags
@@ -208,7 +208,7 @@ mod tests {
         let bootstrap = |members: &Membership| members.lan()[0].tags.get("bootstrap").cloned();
         assert_eq!(bootstrap(&alone(|_| ())), None);
         assert_eq!(bootstrap(&alone(|it| it.data_dir = Some("/d".into()))), Some("1".to_owned()));
-        assert_eq!(bootstrap(&alone(|it| (it.data_dir, it.bootstrap) = (Some("/d".into()), false))), None);
+        assert_eq!(bootstrap(&alone(|it| (it.data_dir, it.bootstrap_expect) = (Some("/d".into()), 0))), None);
     }
 
     #[test]

@@ -241,7 +241,7 @@ impl Config {
             datacenter: self.datacenter.clone(),
             data_dir: self.data_dir.clone(),
             server: self.server,
-            bootstrap: self.bootstrap || self.dev,
+            bootstrap_expect: if self.bootstrap || self.dev { 1 } else { self.bootstrap_expect },
             bind: self.bind,
             advertise: self.advertise,
             advertise_wan: self.advertise_wan,
@@ -259,6 +259,7 @@ impl Config {
             services: self.services.clone(),
             checks: self.checks.clone(),
             version: VERSION.to_owned(),
+            ..usher_cluster::agent::Options::default()
         }
     }
 

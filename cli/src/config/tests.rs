@@ -157,7 +157,7 @@ fn development_needs_nothing() {
     assert_eq!(config.log.level, tracing::Level::DEBUG);
     assert!(!config.leave_on_terminate && config.skip_leave_on_interrupt);
     let options = config.agent_options();
-    assert!(options.bootstrap && options.server && options.data_dir.is_none());
+    assert!(options.bootstrap_expect == 1 && options.server && options.data_dir.is_none());
 }
 
 #[test]
@@ -317,7 +317,7 @@ fn values_that_count() {
          ports { serf_wan = -1 dns = 53 } unix_sockets { mode = \"0660\" user = \"12\" } datacenter = \"DC2\" \
          log_file = \"/var/log/x\" log_rotate_bytes = 5 log_rotate_max_files = -1",
     );
-    assert!(config.bootstrap && config.bootstrap_expect == 0 && config.agent_options().bootstrap);
+    assert!(config.bootstrap && config.bootstrap_expect == 0 && config.agent_options().bootstrap_expect == 1);
     assert_eq!(config.datacenter, "dc2");
     assert_eq!(config.dns_addrs, ["127.0.0.1:53".parse().unwrap(), "[::1]:53".parse().unwrap()]);
     assert_eq!(config.http_addrs, [HttpListen::Unix("/run/u.sock".into())]);
@@ -327,7 +327,7 @@ fn values_that_count() {
     assert_eq!((file.max_bytes, file.max_files, file.max_age), (5, -1, Duration::from_secs(86_400)));
 
     let config = good("server = true bootstrap_expect = 4 ports { dns = -1 http = 0 }");
-    assert!(!config.bootstrap && !config.agent_options().bootstrap && config.bootstrap_expect == 4);
+    assert!(!config.bootstrap && config.agent_options().bootstrap_expect == 4 && config.bootstrap_expect == 4);
     assert!(config.dns_addrs.is_empty() && config.http_addrs.is_empty());
     assert!(config.warnings.iter().any(|warning| warning.0.contains("even number")));
     assert_eq!(good("bind_addr = \"{{ GetInterfaceIP \\\"eth0\\\" }}\"").advertise.to_string(), "10.0.0.5");

@@ -149,20 +149,19 @@ pub(super) fn jittered(wait: Duration) -> Duration {
 
 /// Makes sure that what is read next is as consistent as asked for.
 pub(super) async fn confirm(cx: &Cx, consistency: Consistency) -> Result<(), Failure> {
-    let consensus = cx.api.agent.consensus();
-    let hold = cx.api.agent.options().rpc_hold;
+    let agent = &cx.api.agent;
     match consistency {
         Consistency::Stale => Ok(()),
-        Consistency::Leader if consensus.status().is_leader => Ok(()),
+        Consistency::Leader if agent.status().is_leader => Ok(()),
         // Boxed: the future of the rare way must not make that of every waiting request larger.
-        Consistency::Leader | Consistency::Consistent => Ok(Box::pin(consensus.linearize(hold)).await?),
+        Consistency::Leader | Consistency::Consistent => Ok(Box::pin(agent.linearize()).await?),
     }
 }
 
 fn answer<T>(cx: &Cx, query: QueryOptions, found: Indexed<T>) -> (T, QueryMeta) {
     let meta = QueryMeta {
         index: found.index.max(1),
-        known_leader: cx.api.agent.consensus().status().leader.is_some(),
+        known_leader: cx.api.agent.status().leader.is_some(),
         consistency: query.consistency,
         cached: query.cached,
     };

@@ -15,13 +15,13 @@ const PROTOCOL_VERSION: &str = "3";
 /// `GET /v1/status/leader`: its address, or an empty text.
 pub(super) async fn leader(cx: Cx) -> Result<Reply, Failure> {
     cx.route()?;
-    Reply::json(&cx.api.agent.consensus().status().leader.unwrap_or_default())
+    Reply::json(&cx.api.agent.status().leader.unwrap_or_default())
 }
 
 /// `GET /v1/status/peers`: the addresses of the servers.
 pub(super) async fn peers(cx: Cx) -> Result<Reply, Failure> {
     cx.route()?;
-    let status = cx.api.agent.consensus().status();
+    let status = cx.api.agent.status();
     let addresses: Vec<&str> = status.peers.iter().map(|peer| peer.address.as_str()).collect();
     Reply::json(&addresses)
 }
@@ -31,7 +31,7 @@ pub(super) async fn raft_configuration(cx: Cx) -> Result<Reply, Failure> {
     let options = QueryOptions::parse(&cx.params, &cx.cache_control, &cx.options)?;
     cx.route()?;
     query::confirm(&cx, options.consistency).await?;
-    let status = cx.api.agent.consensus().status();
+    let status = cx.api.agent.status();
     Reply::json(&ConfigurationView {
         servers: status.peers.iter().map(ServerView::from).collect(),
         index: status.configuration_index,

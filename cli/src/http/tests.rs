@@ -33,7 +33,7 @@ pub(super) struct Served {
 
 pub(super) async fn served(options: Options, authorizer: Arc<dyn Authorizer>, socket: Option<&Path>) -> Served {
     let agent = Agent::start(agent_options(), authorizer).await.unwrap();
-    agent.consensus().linearize(PATIENCE).await.unwrap();
+    agent.linearize().await.unwrap();
     let (control, orders) = mpsc::channel(1);
     let api = Arc::new(Api {
         agent,
@@ -59,7 +59,7 @@ fn agent_options() -> usher_cluster::agent::Options {
         datacenter: "dc1".to_owned(),
         data_dir: None,
         server: true,
-        bootstrap: true,
+        bootstrap_expect: 1,
         bind: Ipv4Addr::LOCALHOST.into(),
         advertise: Ipv4Addr::LOCALHOST.into(),
         advertise_wan: Ipv4Addr::LOCALHOST.into(),
@@ -77,6 +77,7 @@ fn agent_options() -> usher_cluster::agent::Options {
         enable_local_script_checks: false,
         enable_remote_script_checks: false,
         version: "0.1.0".to_owned(),
+        ..Default::default()
     }
 }
 

@@ -13,7 +13,7 @@ pub(crate) fn options(name: &str) -> Options {
         datacenter: "dc1".to_owned(),
         data_dir: None,
         server: true,
-        bootstrap: true,
+        bootstrap_expect: 1,
         bind: IpAddr::V4(Ipv4Addr::LOCALHOST),
         advertise: IpAddr::V4(Ipv4Addr::LOCALHOST),
         advertise_wan: IpAddr::V4(Ipv4Addr::LOCALHOST),
@@ -31,6 +31,7 @@ pub(crate) fn options(name: &str) -> Options {
         enable_local_script_checks: false,
         enable_remote_script_checks: false,
         version: "0.1.0".to_owned(),
+        ..Options::default()
     }
 }
 

@@ -9,7 +9,8 @@
 
 use super::{
     admit::{NodeStep, admit},
-    command::{Command, Deregistration, Outcome, Registration},
+    autopilot::Autopilot,
+    command::{AutopilotChange, Command, Deregistration, Outcome, Refusal, Registration},
     edit::Edit,
     key::key,
     state::State,
@@ -26,6 +27,7 @@ impl State {
                 deregister(self, index, &deregistration, changes);
                 Ok(())
             }
+            Command::Autopilot(change) => set_autopilot(self, index, change),
         }
     }
 }
@@ -49,6 +51,23 @@ fn register(state: &mut State, index: u64, mut registration: Registration, chang
         edit.put_check(check);
     }
     edit.finish();
+    Ok(())
+}
+
+fn set_autopilot(state: &mut State, index: u64, change: AutopilotChange) -> Outcome {
+    let AutopilotChange { config, cas, initial } = change;
+    let known = &state.autopilot;
+    if initial && known.modify_index > 0 {
+        return Ok(());
+    }
+    if cas.is_some_and(|cas| cas != known.modify_index) {
+        return Err(Refusal::Stale);
+    }
+    if known.modify_index > 0 && known.config == config {
+        return Ok(());
+    }
+    let create_index = if known.create_index == 0 { index } else { known.create_index };
+    state.autopilot = Autopilot { config, create_index, modify_index: index };
     Ok(())
 }
 

@@ -7,7 +7,10 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use super::model::{Check, Service};
+use super::{
+    autopilot::AutopilotConfig,
+    model::{Check, Service},
+};
 
 /// One change of the catalog.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -17,6 +20,8 @@ pub enum Command {
     Register(Registration),
     /// Removes a node, an instance or a check.
     Deregister(Deregistration),
+    /// Sets how autopilot works.
+    Autopilot(AutopilotChange),
 }
 
 /// A node with what is registered on it, in one step (Consul's `/v1/catalog/register`).
@@ -56,6 +61,18 @@ pub struct Deregistration {
     pub check_id: String,
 }
 
+/// New settings of autopilot.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct AutopilotChange {
+    /// The settings.
+    pub config: AutopilotConfig,
+    /// Only if the settings there are were last changed by this Raft index.
+    pub cas: Option<u64>,
+    /// Only if none were ever set (a leader's first settings, from its configuration).
+    pub initial: bool,
+}
+
 /// Why the catalog refused a command. The state is unchanged. Clients match the texts.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error, Serialize, Deserialize)]
 pub enum Refusal {
@@ -68,6 +85,9 @@ pub enum Refusal {
     /// The node's name is held by another, living node.
     #[error("{0}")]
     Conflict(String),
+    /// It was to be done only as of another index (`cas`).
+    #[error("the settings were changed meanwhile")]
+    Stale,
     /// Something in it is not valid.
     #[error("{0}")]
     Invalid(String),

@@ -20,6 +20,7 @@
 
 mod admit;
 mod apply;
+pub mod autopilot;
 pub mod command;
 mod edit;
 mod entry;

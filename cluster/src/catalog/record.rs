@@ -12,6 +12,7 @@ use std::{
 use serde::{Deserialize, Serialize};
 
 use super::{
+    autopilot::Autopilot,
     entry::{Instance, NodeEntry, ServiceEntry},
     gone::Gone,
     key::{Key, fold, key},
@@ -63,6 +64,8 @@ pub enum Record {
         /// When.
         index: u64,
     },
+    /// How autopilot works.
+    Autopilot(Autopilot),
     /// The indexes of the tables; always the last record.
     Indexes {
         /// Of lists.
@@ -121,6 +124,8 @@ impl State {
         let gone_nodes = self.gone_nodes.iter().map(|(name, index)| Record::GoneNode { name: name.clone(), index });
         let gone_services =
             self.gone_services.iter().map(|(name, index)| Record::GoneService { name: name.clone(), index });
+        let autopilot =
+            (self.autopilot.modify_index > 0).then(|| Record::Autopilot(self.autopilot.clone())).into_iter();
         let last = Record::Indexes {
             lists: self.indexes.clone(),
             unknown_node: self.gone_nodes.floor(),
@@ -131,6 +136,7 @@ impl State {
             .chain(indexes)
             .chain(gone_nodes)
             .chain(gone_services)
+            .chain(autopilot)
             .chain([last])
     }
 
@@ -170,6 +176,7 @@ struct Restore {
     service_indexes: HashMap<Key, (u64, u64)>,
     gone_nodes: Gone,
     gone_services: Gone,
+    autopilot: Option<Autopilot>,
     indexes: Option<Indexes>,
 }
 
@@ -196,6 +203,10 @@ impl Restore {
                 self.gone_services.insert(name, index);
                 Ok(())
             }
+            Record::Autopilot(autopilot) => match self.autopilot.replace(autopilot) {
+                None => Ok(()),
+                Some(_) => Err(RestoreError::Twice("the settings of autopilot".to_owned())),
+            },
             Record::Indexes { lists, unknown_node, unknown_service } => {
                 self.gone_nodes.set_floor(unknown_node);
                 self.gone_services.set_floor(unknown_service);
@@ -243,8 +254,13 @@ impl Restore {
 
     fn finish(self) -> Result<State, RestoreError> {
         let indexes = self.indexes.ok_or(RestoreError::CutShort)?;
-        let mut state =
-            State { indexes, gone_nodes: self.gone_nodes, gone_services: self.gone_services, ..State::default() };
+        let mut state = State {
+            indexes,
+            gone_nodes: self.gone_nodes,
+            gone_services: self.gone_services,
+            autopilot: self.autopilot.unwrap_or_default(),
+            ..State::default()
+        };
         let mut services: HashMap<Key, ServiceEntry> = HashMap::new();
         for (name, restored) in self.nodes {
             let mut entry =

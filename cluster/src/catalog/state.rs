@@ -8,6 +8,7 @@ use std::{net::IpAddr, sync::Arc};
 use imbl::{HashMap, OrdMap, OrdSet};
 
 use super::{
+    autopilot::Autopilot,
     entry::{NodeEntry, ServiceEntry},
     gone::Gone,
     key::Key,
@@ -29,9 +30,15 @@ pub struct State {
     pub(super) gone_nodes: Gone,
     pub(super) gone_services: Gone,
     pub(super) indexes: Indexes,
+    pub(super) autopilot: Autopilot,
 }
 
 impl State {
+    /// How autopilot works.
+    pub fn autopilot(&self) -> &Autopilot {
+        &self.autopilot
+    }
+
     /// All nodes by name.
     pub(super) fn sorted_nodes(&self) -> impl Iterator<Item = &Arc<NodeEntry>> {
         sorted(&self.nodes).into_iter().map(|(_, entry)| entry)

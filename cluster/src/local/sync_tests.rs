@@ -71,6 +71,7 @@ fn describe(command: &Command) -> String {
             let checks = it.checks.iter().map(|check| format!(" +{}", check.id)).collect::<String>();
             format!("register{node}{service}{checks}")
         }
+        Command::Autopilot(_) => "autopilot".to_owned(),
         Command::Deregister(it) => format!("deregister {}{}", it.service_id, it.check_id),
     }
 }

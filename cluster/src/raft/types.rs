@@ -41,6 +41,7 @@ impl fmt::Display for Proposal {
         match *self.0 {
             Command::Register(ref registration) => write!(f, "register {}", registration.node),
             Command::Deregister(ref deregistration) => write!(f, "deregister {}", deregistration.node),
+            Command::Autopilot(_) => f.write_str("autopilot"),
         }
     }
 }

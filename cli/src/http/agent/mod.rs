@@ -49,7 +49,7 @@ pub(super) async fn join(cx: Cx) -> Result<Reply, Failure> {
 
 /// `PUT /v1/agent/force-leave/:node`.
 pub(super) async fn force_leave(cx: Cx) -> Result<Reply, Failure> {
-    cx.api.agent.force_leave(&cx.tail).await.map_err(Failure::internal)?;
+    cx.api.agent.force_leave(&cx.tail, false).await.map_err(Failure::internal)?;
     Ok(Reply::empty())
 }
 

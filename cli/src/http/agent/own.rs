@@ -68,7 +68,7 @@ type Stats = BTreeMap<&'static str, BTreeMap<&'static str, String>>;
 
 fn stats(agent: &Agent, members: &[Member]) -> Stats {
     let local = agent.local().state();
-    let status = agent.consensus().status();
+    let status = agent.status();
     let options = agent.options();
     BTreeMap::from([
         (
@@ -96,7 +96,7 @@ fn stats(agent: &Agent, members: &[Member]) -> Stats {
 
 fn server_stats(options: &Options, status: &Status, datacenters: usize) -> BTreeMap<&'static str, String> {
     BTreeMap::from([
-        ("bootstrap", options.bootstrap.to_string()),
+        ("bootstrap", (options.bootstrap_expect == 1).to_string()),
         ("known_datacenters", datacenters.to_string()),
         ("leader", status.is_leader.to_string()),
         ("leader_addr", status.leader.clone().unwrap_or_default()),

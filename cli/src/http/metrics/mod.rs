@@ -102,7 +102,7 @@ impl Metrics {
         set("runtime.alloc_bytes", memory.private as f64);
         set("runtime.sys_bytes", memory.resident as f64);
         set("runtime.num_tasks", tokio::runtime::Handle::current().metrics().num_alive_tasks() as f64);
-        let status = agent.consensus().status();
+        let status = agent.status();
         set("raft.applied_index", status.applied_index as f64);
         set("raft.last_index", status.last_log_index as f64);
     }

@@ -35,6 +35,7 @@ impl Dumb {
                 *self = next;
             }
             Command::Deregister(deregistration) => self.deregister(deregistration, &mut steps),
+            Command::Autopilot(_) => {}
         }
         steps.push(self.clone());
         Ok(steps)
