@@ -1,15 +1,53 @@
 //! Membership: who is in the pool, and who of them is alive (SWIM). The only place that names foca.
+//!
+//! ```text
+//!   shell: sockets and tasks ──► envelope: version, cluster, encryption
+//!     │
+//!     ▼
+//!   core (pure): foca, timers, table, health ──► records: names, tags, who left
+//! ```
+//!
+//! foca finds out who is alive, by datagrams; the rest is ours: names and tags travel as its broadcasts and by push/pull
+//! over TCP, which also heals what datagrams lost; statuses are serf's.
 
+mod codec;
+mod core;
+mod envelope;
+mod exchange;
+mod health;
+mod identity;
 mod keyring;
+mod record;
+mod shell;
+mod snapshot;
+mod stream;
+mod table;
+mod timers;
+mod timing;
 
 use std::{collections::BTreeMap, net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
 
-use tokio::sync::watch;
+use futures_util::StreamExt;
+use rand::{SeedableRng, rngs::StdRng, seq::SliceRandom};
+use tokio::{
+    sync::{mpsc, oneshot, watch},
+    time::{Instant, sleep, timeout},
+};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
+use tracing::{debug, info};
 
 pub use self::keyring::{KeyOperation, KeyReport, Keyring, KeyringError};
+use self::{
+    core::{Core, Settings},
+    envelope::{Envelope, OVERHEAD, Strangers},
+    exchange::{Reply, Request},
+    shell::{COMMANDS_MAX, Command, Owner, Shared},
+    snapshot::Snapshot,
+    stream::{AskError, Frames},
+    table::Remembrance,
+};
 use crate::{
-    membership::Member,
+    membership::{Member, MemberStatus},
     net::{TcpListener, UdpSocket},
 };
 
@@ -69,22 +107,74 @@ pub(crate) enum JoinError {
     },
 }
 
+/// Consul's: how long those that left are remembered.
+const TOMBSTONE: Duration = Duration::from_secs(24 * 3600);
+/// How long a key operation may take at one member.
+const KEYS: Duration = Duration::from_secs(5);
+/// Members asked at a time in a key operation.
+const KEYS_AT_ONCE: usize = 16;
+/// Changes of the members are written down at most this often.
+const SNAPSHOT: Duration = Duration::from_secs(1);
+/// How long leaving may take, whatever the network does.
+const LEAVE: Duration = Duration::from_secs(10);
+/// The longest pause between two tries to find those known before.
+const REJOIN_MAX: Duration = Duration::from_secs(30);
+
 /// A running member of a pool. Clones share it.
 #[derive(Clone)]
 pub(crate) struct Gossip {
     members: watch::Receiver<Arc<Vec<Member>>>,
+    tags: Arc<watch::Sender<BTreeMap<String, String>>>,
+    name: Arc<str>,
+    timing: timing::Timing,
+    shared: Shared,
 }
 
 impl Gossip {
     /// Takes part in the pool through these sockets until `stop`.
     pub(crate) fn start(
-        _options: Options,
-        _udp: UdpSocket,
-        _tcp: TcpListener,
-        _tasks: &TaskTracker,
-        _stop: CancellationToken,
+        options: Options,
+        udp: UdpSocket,
+        tcp: TcpListener,
+        tasks: &TaskTracker,
+        stop: CancellationToken,
     ) -> Self {
-        todo!()
+        let known = options.snapshot.as_deref().map(Snapshot::read).unwrap_or_default();
+        // Later than every former life, even where a clock was set back.
+        let started = now_in_microseconds().max(known.started.saturating_add(1));
+        let (sender, commands) = mpsc::channel(COMMANDS_MAX);
+        let shared = Shared {
+            pool: options.pool,
+            cluster: options.cluster.as_str().into(),
+            name: options.name.as_str().into(),
+            frames: Frames::new(Envelope::new(&options.cluster, options.keyring.clone())),
+            keyring: options.keyring.clone(),
+            commands: sender,
+            strangers: Arc::new(Strangers::default()),
+            tasks: tasks.clone(),
+            stop,
+        };
+        let core = Core::new(settings(&options, started), rng(), Instant::now());
+        let (sender, members) = watch::channel(core.members().clone());
+        let (new_tags, tags) = watch::channel(options.tags.clone());
+        let gossip = Self {
+            members,
+            tags: Arc::new(new_tags),
+            name: shared.name.clone(),
+            timing: timing::Timing::of(options.pool),
+            shared: shared.clone(),
+        };
+        let (asking, leaving) = (Owner::asking(), Vec::new());
+        let owner = Owner { core, udp, shared: shared.clone(), commands, tags, members: sender, asking, leaving };
+        tasks.spawn(owner.run());
+        tasks.spawn(shell::accept(tcp, shared));
+        if let Some(path) = options.snapshot.clone() {
+            tasks.spawn(gossip.clone().keep(path, started, options.advertise));
+        }
+        if !known.members.is_empty() && (!known.left || options.rejoin_after_leave) {
+            tasks.spawn(gossip.clone().rejoin(known.members));
+        }
+        gossip
     }
 
     /// Everybody known, itself included, ordered by name. Left and failed ones stay until they are reaped.
@@ -98,28 +188,160 @@ impl Gossip {
     }
 
     /// Meets whoever is at `address` (push/pull over TCP); when this returns, its members are known here.
-    pub(crate) async fn join(&self, _address: SocketAddr) -> Result<(), JoinError> {
-        todo!()
+    pub(crate) async fn join(&self, address: SocketAddr) -> Result<(), JoinError> {
+        let stopped = || JoinError::Unreachable { address, reason: "this agent has stopped".to_owned() };
+        let (sender, request) = oneshot::channel();
+        self.command(Command::JoinRequest(sender)).await;
+        let request = request.await.map_err(|_| stopped())?;
+        let reply = self.shared.frames.ask(address, &request, self.timing.exchange).await.map_err(|error| match error {
+            AskError::Unreachable(reason) => JoinError::Unreachable { address, reason },
+            AskError::Refused(reason) => JoinError::Refused { address, reason },
+        })?;
+        if !matches!(reply, Reply::Sync(_)) {
+            return Err(JoinError::Refused { address, reason: "the answer is to another question".to_owned() });
+        }
+        let (sender, done) = oneshot::channel();
+        self.command(Command::Reply(reply, Some(sender))).await;
+        done.await.map_err(|_| stopped())
     }
 
     /// Tells everybody that this member leaves (status `leaving`, then `left`), and waits until some know.
     pub(crate) async fn leave(&self) {
-        todo!()
+        let (sender, done) = oneshot::channel();
+        self.command(Command::Leave(sender)).await;
+        if timeout(LEAVE, done).await.is_err() {
+            debug!("leaving took too long");
+        }
     }
 
     /// Makes a failed member a left one; with `prune` it is forgotten at once everywhere. A living one refutes it.
     /// The error's text is Consul's (`agent: No node found with name 'x'`).
-    pub(crate) async fn force_leave(&self, _name: &str, _prune: bool) -> Result<(), String> {
-        todo!()
+    pub(crate) async fn force_leave(&self, name: &str, prune: bool) -> Result<(), String> {
+        let (sender, done) = oneshot::channel();
+        self.command(Command::ForceLeave { name: name.to_owned(), prune, done: sender }).await;
+        done.await.map_err(|_| "this agent has stopped".to_owned())?
     }
 
     /// Tells others from now on these tags.
-    pub(crate) fn set_tags(&self, _tags: BTreeMap<String, String>) {
-        todo!()
+    pub(crate) fn set_tags(&self, tags: BTreeMap<String, String>) {
+        self.tags.send_replace(tags);
     }
 
     /// Does a key operation at every living member and here, and says how it went.
-    pub(crate) async fn keys(&self, _operation: KeyOperation) -> KeyReport {
-        todo!()
+    pub(crate) async fn keys(&self, operation: KeyOperation) -> KeyReport {
+        let members = self.members();
+        let alive: Vec<Member> = members.iter().filter(|it| it.status == MemberStatus::Alive).cloned().collect();
+        let answers = futures_util::stream::iter(alive).map(|member| {
+            let operation = operation.clone();
+            async move {
+                let answer = self.keys_of(&member, operation).await;
+                (member.name, answer)
+            }
+        });
+        let mut answers = answers.buffer_unordered(KEYS_AT_ONCE);
+        let mut report = KeyReport::default();
+        while let Some((name, answer)) = answers.next().await {
+            report.count(&name, answer);
+        }
+        report
     }
+
+    async fn keys_of(&self, member: &Member, operation: KeyOperation) -> Result<keyring::KeyAnswer, String> {
+        if *member.name == *self.name {
+            let keyring = self.shared.keyring.clone();
+            return tokio::task::spawn_blocking(move || keyring.apply(&operation)).await.map_err(|it| it.to_string());
+        }
+        let address = SocketAddr::new(member.address, member.port);
+        match self.shared.frames.ask(address, &Request::Keys(operation), KEYS).await {
+            Ok(Reply::Keys(answer)) => Ok(answer),
+            Ok(_) => Err("the answer is to another question".to_owned()),
+            Err(error) => Err(error.to_string()),
+        }
+    }
+
+    async fn command(&self, command: Command) {
+        // The owner ends with the agent: whoever waits for an answer then sees that none comes.
+        let _ = self.shared.commands.send(command).await;
+    }
+
+    /// Writes down whom this member knows, whenever that changes and once more at the end.
+    async fn keep(mut self, path: PathBuf, started: u64, own: SocketAddr) {
+        let mut written = None;
+        loop {
+            let snapshot = Snapshot::of(started, own, &self.members.borrow_and_update());
+            if written.as_ref() != Some(&snapshot) {
+                let (path, snapshot) = (path.clone(), snapshot.clone());
+                // A slow disk must not hold up gossip. It fails only if the runtime ends.
+                let _ = tokio::task::spawn_blocking(move || snapshot.write(&path)).await;
+            }
+            let stopped = self.shared.stop.is_cancelled();
+            if stopped && written.as_ref() == Some(&snapshot) {
+                return;
+            }
+            written = Some(snapshot);
+            if stopped {
+                continue;
+            }
+            let stop = self.shared.stop.clone();
+            let waited = async {
+                let _ = self.members.changed().await;
+                sleep(SNAPSHOT).await;
+            };
+            stop.run_until_cancelled(waited).await;
+        }
+    }
+
+    /// Looks for those known before the restart, until somebody is found.
+    async fn rejoin(self, mut known: Vec<SocketAddr>) {
+        known.shuffle(&mut rng());
+        let mut pause = Duration::from_secs(1);
+        let is_alone = || self.members.borrow().iter().filter(|it| table::is_active(it.status)).count() <= 1;
+        let searched = async {
+            while is_alone() {
+                for address in &known {
+                    match self.join(*address).await {
+                        Ok(()) => return info!(%address, "rejoined whom this agent knew before"),
+                        Err(error) => debug!(%error, "rejoining"),
+                    }
+                }
+                sleep(pause).await;
+                pause = (2 * pause).min(REJOIN_MAX);
+            }
+        };
+        let stop = self.shared.stop.clone();
+        stop.run_until_cancelled(searched).await;
+    }
+}
+
+impl Pool {
+    /// For the log.
+    fn name(self) -> &'static str {
+        match self {
+            Self::Lan => "lan",
+            Self::Wan => "wan",
+        }
+    }
+}
+
+fn settings(options: &Options, started: u64) -> Settings {
+    Settings {
+        pool: options.pool,
+        name: options.name.clone(),
+        id: options.id.clone(),
+        advertise: options.advertise,
+        tags: options.tags.clone(),
+        started,
+        remembrance: Remembrance { failed: options.reconnect_timeout, left: TOMBSTONE },
+        overhead: OVERHEAD,
+    }
+}
+
+/// The one place where gossip takes its randomness from.
+fn rng() -> StdRng {
+    StdRng::from_rng(&mut rand::rng())
+}
+
+fn now_in_microseconds() -> u64 {
+    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
+    u64::try_from(now.as_micros()).unwrap_or(u64::MAX)
 }

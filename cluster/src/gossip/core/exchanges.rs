@@ -1,0 +1,230 @@
+//! What is asked and answered over TCP: push/pull, checks of members datagrams do not reach, who one is.
+
+use std::{net::SocketAddr, sync::Arc, time::Duration};
+
+use foca::State;
+use tokio::time::Instant;
+use tracing::debug;
+
+use super::Core;
+use crate::gossip::{
+    core::Output,
+    exchange::{Everything, Reply, Request},
+    identity::Identity,
+    record::Record,
+    table::Conflict,
+};
+
+/// What becomes of a question.
+#[derive(Clone, Debug, PartialEq)]
+pub(in crate::gossip) enum Answer {
+    /// This.
+    Reply(Reply),
+    /// Who asks claims what another claims already. Ask that one who it is: if it does not answer as said here, tell
+    /// [`Core::declare_gone`] and answer again; otherwise refuse with `refusal`.
+    AskFirst {
+        /// Who had it first.
+        holder: SocketAddr,
+        /// What it answers if it is still there.
+        expected: Reply,
+        /// What to say then.
+        refusal: String,
+        /// The question, to ask it again.
+        again: Box<Request>,
+    },
+}
+
+enum Verdict {
+    Refused(String),
+    AskFirst { holder: SocketAddr, expected: Reply, refusal: String },
+}
+
+impl Core {
+    /// The question that joins this member to whoever is asked.
+    pub(in crate::gossip) fn join_request(&self, now: Instant) -> Request {
+        Request::Sync { join: true, state: self.everything(now) }
+    }
+
+    /// Answers another member's question.
+    pub(in crate::gossip) fn answer(&mut self, now: Instant, request: Request) -> Answer {
+        if self.is_leaving() && !matches!(request, Request::Who) {
+            return Answer::Reply(Reply::Refused(format!("{} is leaving", self.settings.name)));
+        }
+        match request {
+            Request::Sync { join, state } => self.answer_sync(now, join, state),
+            Request::Check { asker, suspicion, ping } => Answer::Reply(self.answer_check(now, asker, suspicion, &ping)),
+            Request::Who => Answer::Reply(self.who()),
+            Request::Keys(_) => Answer::Reply(Reply::Refused("the keys are not kept here".to_owned())),
+        }
+    }
+
+    /// Takes the answer to a question of [`Output::Ask`] or [`Core::join_request`].
+    pub(in crate::gossip) fn on_reply(&mut self, now: Instant, reply: Reply) {
+        if self.has_left() {
+            return;
+        }
+        match reply {
+            Reply::Sync(state) => {
+                // Whom this member did not know is no news to those it meets now, but to those it knew before.
+                let has_others = self.foca.num_members() > 0;
+                self.learn(now, state, has_others);
+            }
+            Reply::Check { member, packets } => {
+                let result = self.foca.apply_many(std::iter::once(member), true, &mut self.effects);
+                self.note(result);
+                for packet in packets {
+                    self.on_datagram(now, &packet);
+                }
+            }
+            Reply::Refused(reason) => debug!(reason, "a member refused"),
+            Reply::Who { .. } | Reply::Keys(_) => {}
+        }
+        self.settle(now);
+    }
+
+    /// Exchanges everything known with whoever is at `to`.
+    pub(super) fn ask_everything(&mut self, now: Instant, to: SocketAddr) {
+        let request = Request::Sync { join: false, state: self.everything(now) };
+        self.outputs.push(Output::Ask { to, request, deadline: self.timing.exchange });
+    }
+
+    /// Asks over TCP whether somebody is there, and says what is thought of it, so that it can refute.
+    pub(super) fn check(&mut self, to: SocketAddr, ping: Vec<u8>) {
+        let Some(suspicion) = self.known(to).cloned() else { return };
+        let asker = self.own_member();
+        let request = Request::Check { asker, suspicion, ping };
+        self.outputs.push(Output::Ask { to, request, deadline: Duration::from_secs(5) });
+    }
+
+    fn answer_sync(&mut self, now: Instant, join: bool, state: Everything) -> Answer {
+        let Some((sender, record)) = state.sender() else {
+            return Answer::Reply(Reply::Refused("it does not say who it is".to_owned()));
+        };
+        // Who asks itself learns nothing.
+        if sender.address == self.settings.advertise && sender.started == self.foca.identity().started {
+            return Answer::Reply(Reply::Sync(self.everything(now)));
+        }
+        if join && let Some(verdict) = self.judge(record) {
+            return match verdict {
+                Verdict::Refused(reason) => Answer::Reply(Reply::Refused(reason)),
+                Verdict::AskFirst { holder, expected, refusal } => {
+                    let again = Box::new(Request::Sync { join, state });
+                    Answer::AskFirst { holder, expected, refusal, again }
+                }
+            };
+        }
+        let reply = Reply::Sync(self.everything(now));
+        self.learn(now, state, true);
+        Answer::Reply(reply)
+    }
+
+    /// Whether a newcomer claims to be somebody else.
+    fn judge(&self, record: &Record) -> Option<Verdict> {
+        if record.address == self.settings.advertise {
+            let own = &self.settings.name;
+            return Some(Verdict::Refused(format!(
+                "{} is the address of '{own}', which is alive and was asked to let '{}' in",
+                record.address, record.name
+            )));
+        }
+        let table = self.table.lock();
+        let Conflict { claim, holder, claimant } = table.conflict_of(record)?;
+        let refusal = format!("{claim} is taken: {holder} has it, {claimant} wants it");
+        let Some(entry) = table.entry(holder) else {
+            return Some(Verdict::Refused(refusal));
+        };
+        let expected = Reply::Who { name: entry.record.name.clone(), id: entry.record.id.clone() };
+        Some(Verdict::AskFirst { holder, expected, refusal })
+    }
+
+    fn answer_check(
+        &mut self,
+        now: Instant,
+        asker: foca::Member<Identity>,
+        suspicion: foca::Member<Identity>,
+        ping: &[u8],
+    ) -> Reply {
+        let to = asker.id().address;
+        let result = self.foca.apply_many([asker, suspicion].into_iter(), true, &mut self.effects);
+        self.note(result);
+        self.settle(now);
+        let before = self.outputs.len();
+        if !ping.is_empty() {
+            self.on_datagram(now, ping);
+        }
+        let mut packets = Vec::new();
+        let caused = self.outputs.split_off(before);
+        for output in caused {
+            match output {
+                Output::Datagram { to: target, payload } if target == to => packets.push(payload),
+                other => self.outputs.push(other),
+            }
+        }
+        Reply::Check { member: self.own_member(), packets }
+    }
+
+    fn who(&self) -> Reply {
+        Reply::Who { name: self.settings.name.clone(), id: self.settings.id.clone() }
+    }
+
+    fn own_member(&self) -> foca::Member<Identity> {
+        foca::Member::new(*self.foca.identity(), self.effects.incarnation, State::Alive)
+    }
+
+    /// Everything known here, this member first.
+    fn everything(&self, now: Instant) -> Everything {
+        let table = self.table.lock();
+        let mut state = Everything { members: vec![(self.own_member(), 0)], records: vec![Arc::new(table.own().clone())] };
+        for member in self.foca.iter_membership_state().filter(|it| it.id().address != self.settings.advertise) {
+            let since = table.entry(member.id().address).map_or(now, |entry| entry.since);
+            let seconds = now.saturating_duration_since(since).as_secs();
+            state.members.push((member.clone(), u32::try_from(seconds).unwrap_or(u32::MAX)));
+        }
+        state.records.extend(table.entries().map(|(_, entry)| entry.record.clone()));
+        state
+    }
+
+    /// Takes what another knows. What is new is told to others if `spread`.
+    fn learn(&mut self, now: Instant, state: Everything, spread: bool) {
+        let own = self.settings.advertise;
+        let Everything { mut members, mut records } = state;
+        // Those who are gone for so long that they are forgotten here are not remembered again.
+        let remembrance = self.settings.remembrance;
+        let outlived: Vec<SocketAddr> = members
+            .iter()
+            .filter(|(member, seconds)| {
+                let address = member.id().address;
+                let record = records.iter().find(|it| it.address == address);
+                let kept = record.map_or(Duration::ZERO, |it| remembrance.of(it.standing));
+                member.state() == State::Down
+                    && self.known(address).is_none()
+                    && Duration::from_secs(u64::from(*seconds)) >= kept
+            })
+            .map(|(member, _)| member.id().address)
+            .collect();
+        if !outlived.is_empty() {
+            members.retain(|(member, _)| !outlived.contains(&member.id().address));
+            records.retain(|record| !outlived.contains(&record.address));
+        }
+        for record in records {
+            if spread {
+                self.spread(now, (*record).clone());
+            } else {
+                self.table.lock().offer(now, (*record).clone());
+            }
+        }
+        for (member, seconds) in members.iter().filter(|(member, _)| member.state() == State::Down) {
+            if let Some(since) = now.checked_sub(Duration::from_secs(u64::from(*seconds))) {
+                self.table.lock().tell_since(member.id().address, since);
+            }
+        }
+        if let Some(started) = members.iter().map(|(member, _)| member.id()).filter(|it| it.address == own).map(|it| it.started).max()
+            && started > self.foca.identity().started
+        {
+            self.outrank(started);
+        }
+        let result = self.foca.apply_many(members.into_iter().map(|(member, _)| member), spread, &mut self.effects);
+        self.note(result);
+        self.settle(now);
+    }
+}
