@@ -77,22 +77,18 @@ struct Pools {
 impl Membership {
     /// The tables of an agent that knows nobody else.
     pub(crate) fn alone(options: &Options, node_id: &str) -> Self {
-        let mut tags = tags(options, node_id);
         let wan = options.serf_wan_port.filter(|_| options.server).map(|port| Member {
             name: format!("{}.{}", options.node_name, options.datacenter),
             address: options.advertise_wan,
             port,
-            tags: tags.clone(),
+            tags: wan_tags(options, node_id),
             status: MemberStatus::Alive,
         });
-        if let Some(wan) = &wan {
-            tags.insert("wan_join_port".to_owned(), wan.port.to_string());
-        }
         let lan = Member {
             name: options.node_name.clone(),
             address: options.advertise,
             port: options.serf_lan_port,
-            tags,
+            tags: lan_tags(options, node_id),
             status: MemberStatus::Alive,
         };
         Self { pools: RwLock::new(Pools { lan: vec![lan], wan: wan.into_iter().collect() }) }
@@ -132,8 +128,17 @@ impl Membership {
     }
 }
 
-/// What this agent tells of itself in both pools.
-fn tags(options: &Options, node_id: &str) -> BTreeMap<String, String> {
+/// What this agent tells of itself in its datacenter. The ports are those it listens at.
+pub(crate) fn lan_tags(options: &Options, node_id: &str) -> BTreeMap<String, String> {
+    let mut tags = wan_tags(options, node_id);
+    if let Some(port) = options.serf_wan_port.filter(|_| options.server) {
+        tags.insert("wan_join_port".to_owned(), port.to_string());
+    }
+    tags
+}
+
+/// What a server tells of itself in the pool between datacenters.
+pub(crate) fn wan_tags(options: &Options, node_id: &str) -> BTreeMap<String, String> {
     let mut tags: BTreeMap<String, String> = [
         ("acls", "0"),
         ("dc", &options.datacenter),
@@ -158,6 +163,9 @@ fn tags(options: &Options, node_id: &str) -> BTreeMap<String, String> {
     // As Consul: a server in development mode forms its cluster without saying so.
     if options.bootstrap_expect == 1 && options.data_dir.is_some() {
         tags.insert("bootstrap".to_owned(), "1".to_owned());
+    }
+    if options.bootstrap_expect > 1 {
+        tags.insert("expect".to_owned(), options.bootstrap_expect.to_string());
     }
     tags
 }
@@ -209,6 +217,12 @@ mod tests {
         assert_eq!(bootstrap(&alone(|_| ())), None);
         assert_eq!(bootstrap(&alone(|it| it.data_dir = Some("/d".into()))), Some("1".to_owned()));
         assert_eq!(bootstrap(&alone(|it| (it.data_dir, it.bootstrap_expect) = (Some("/d".into()), 0))), None);
+    }
+
+    #[test]
+    fn how_many_servers_are_expected_is_told_where_it_is_more_than_one() {
+        let expect = |count| tag(&alone(|it| it.bootstrap_expect = count).lan()[0], "expect").map(str::to_owned);
+        assert_eq!((expect(0), expect(1), expect(3)), (None, None, Some("3".to_owned())));
     }
 
     #[test]

@@ -7,12 +7,7 @@
 //!
 //! Whatever does not belong here is told apart, so that it can be said why.
 
-use std::{
-    collections::HashMap,
-    net::IpAddr,
-    sync::Arc,
-    time::Duration,
-};
+use std::{collections::HashMap, net::IpAddr, sync::Arc, time::Duration};
 
 use parking_lot::Mutex;
 use sha2::{Digest, Sha256};

@@ -3,9 +3,12 @@
 //! Rotation loses nothing: a new key is first understood everywhere (install), then used, and only then is the old one
 //! removed. Changes are on disk before they are acknowledged.
 
-use std::{collections::BTreeMap, fmt, fs, io, path::PathBuf};
+use std::{collections::BTreeMap, fmt, fs, io, path::PathBuf, sync::Arc};
 
-use aws_lc_rs::aead::{AES_128_GCM, AES_192_GCM, AES_256_GCM, Aad, Algorithm, Nonce, RandomizedNonceKey};
+use aws_lc_rs::{
+    aead::{AES_128_GCM, AES_192_GCM, AES_256_GCM, Aad, Algorithm, LessSafeKey, Nonce, UnboundKey},
+    rand,
+};
 use base64::{Engine, engine::general_purpose::STANDARD};
 use parking_lot::{Mutex, RwLock};
 
@@ -32,7 +35,7 @@ pub struct Keyring {
 #[derive(Clone)]
 struct Key {
     text: String,
-    cipher: std::sync::Arc<RandomizedNonceKey>,
+    cipher: Arc<LessSafeKey>,
 }
 
 /// Why keys cannot be used.
@@ -62,7 +65,9 @@ impl Keyring {
         match (kept, encrypt) {
             (Some(kept), encrypt) => {
                 if encrypt.is_some_and(|key| kept.iter().all(|it| it.text != key.text)) {
-                    tracing::warn!("`encrypt` is not among the keys kept on disk, which are used: it was changed after the ring was made");
+                    tracing::warn!(
+                        "`encrypt` is not among the keys kept on disk, which are used: it was changed after the ring was made"
+                    );
                 }
                 Ok(keyring(kept))
             }
@@ -138,10 +143,15 @@ impl Keyring {
     /// Encrypts with the first key: nonce, then ciphertext and tag. `None` without keys.
     pub(super) fn seal(&self, context: &[u8], mut text: Vec<u8>) -> Option<Vec<u8>> {
         let cipher = self.keys.read().first()?.cipher.clone();
+        // Drawn at random: 2^32 messages may be encrypted with one key before a repetition is to be feared, which at ten
+        // a second from each of a hundred members is seven weeks. It takes a rotation, as in Consul, to go beyond.
+        let mut nonce = [0; NONCE_BYTES];
+        rand::fill(&mut nonce).ok()?;
+        let mut sealed = Vec::with_capacity(SEAL_BYTES + text.len());
+        sealed.extend_from_slice(&nonce);
         // Only texts of more than 64 GiB cannot be encrypted; frames are limited to far less.
-        let nonce = cipher.seal_in_place_append_tag(Aad::from(context), &mut text).ok()?;
-        let mut sealed = Vec::with_capacity(NONCE_BYTES + text.len());
-        sealed.extend_from_slice(nonce.as_ref());
+        let nonce = Nonce::assume_unique_for_key(nonce);
+        cipher.seal_in_place_append_tag(nonce, Aad::from(context), &mut text).ok()?;
         sealed.append(&mut text);
         Some(sealed)
     }
@@ -169,7 +179,10 @@ impl Keyring {
     }
 
     fn unwritten(&self, error: &io::Error) -> KeyringError {
-        KeyringError::File { path: self.file.clone().unwrap_or_default(), reason: format!("cannot be written: {error}") }
+        KeyringError::File {
+            path: self.file.clone().unwrap_or_default(),
+            reason: format!("cannot be written: {error}"),
+        }
     }
 }
 
@@ -189,9 +202,9 @@ impl Key {
             32 => &AES_256_GCM,
             _ => return Err("key size must be 16, 24 or 32 bytes".to_owned()),
         };
-        let cipher = RandomizedNonceKey::new(algorithm, &bytes).map_err(|_| "the key cannot be used".to_owned())?;
+        let key = UnboundKey::new(algorithm, &bytes).map_err(|_| "the key cannot be used".to_owned())?;
         // One text for one key, however it was written.
-        Ok(Self { text: STANDARD.encode(&bytes), cipher: std::sync::Arc::new(cipher) })
+        Ok(Self { text: STANDARD.encode(&bytes), cipher: Arc::new(LessSafeKey::new(key)) })
     }
 }
 
@@ -211,9 +224,10 @@ fn read(path: &PathBuf) -> Result<Option<Vec<Key>>, KeyringError> {
     if texts.is_empty() || texts.len() > KEYS_MAX {
         return Err(wrong(format!("holds {} keys: it must hold 1 to {KEYS_MAX}", texts.len())));
     }
-    let keys = texts.iter().enumerate().map(|(position, text)| {
-        Key::parse(text).map_err(|reason| wrong(format!("key {}: {reason}", position + 1)))
-    });
+    let keys = texts
+        .iter()
+        .enumerate()
+        .map(|(position, text)| Key::parse(text).map_err(|reason| wrong(format!("key {}: {reason}", position + 1))));
     keys.collect::<Result<_, _>>().map(Some)
 }
 

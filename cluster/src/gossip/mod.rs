@@ -22,6 +22,8 @@ mod shell;
 mod snapshot;
 mod stream;
 mod table;
+#[cfg(test)]
+mod tests;
 mod timers;
 mod timing;
 
@@ -193,10 +195,11 @@ impl Gossip {
         let (sender, request) = oneshot::channel();
         self.command(Command::JoinRequest(sender)).await;
         let request = request.await.map_err(|_| stopped())?;
-        let reply = self.shared.frames.ask(address, &request, self.timing.exchange).await.map_err(|error| match error {
-            AskError::Unreachable(reason) => JoinError::Unreachable { address, reason },
-            AskError::Refused(reason) => JoinError::Refused { address, reason },
-        })?;
+        let reply =
+            self.shared.frames.ask(address, &request, self.timing.exchange).await.map_err(|error| match error {
+                AskError::Unreachable(reason) => JoinError::Unreachable { address, reason },
+                AskError::Refused(reason) => JoinError::Refused { address, reason },
+            })?;
         if !matches!(reply, Reply::Sync(_)) {
             return Err(JoinError::Refused { address, reason: "the answer is to another question".to_owned() });
         }

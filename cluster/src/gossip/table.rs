@@ -207,8 +207,7 @@ impl Table {
             entry.status = status;
         }
         let is_missing = |address: &SocketAddr, started: u64| {
-            *address != self.own.address
-                && self.entries.get(address).is_none_or(|entry| entry.record.started < started)
+            *address != self.own.address && self.entries.get(address).is_none_or(|entry| entry.record.started < started)
         };
         liveness
             .into_iter()
@@ -239,7 +238,9 @@ impl Table {
                 Some((holder, claim)) if is_active(entry.status) => {
                     conflicts.push(Conflict { claim, holder, claimant: address });
                 }
-                Some((holder, _)) if holder == self.own.address || self.is_active_at(holder) => superseded.push(address),
+                Some((holder, _)) if holder == self.own.address || self.is_active_at(holder) => {
+                    superseded.push(address)
+                }
                 Some(_) => {}
                 None => {
                     if is_active(entry.status) && !record.id.is_empty() {

@@ -174,7 +174,8 @@ impl Core {
     /// Everything known here, this member first.
     fn everything(&self, now: Instant) -> Everything {
         let table = self.table.lock();
-        let mut state = Everything { members: vec![(self.own_member(), 0)], records: vec![Arc::new(table.own().clone())] };
+        let mut state =
+            Everything { members: vec![(self.own_member(), 0)], records: vec![Arc::new(table.own().clone())] };
         for member in self.foca.iter_membership_state().filter(|it| it.id().address != self.settings.advertise) {
             let since = table.entry(member.id().address).map_or(now, |entry| entry.since);
             let seconds = now.saturating_duration_since(since).as_secs();
@@ -218,7 +219,8 @@ impl Core {
                 self.table.lock().tell_since(member.id().address, since);
             }
         }
-        if let Some(started) = members.iter().map(|(member, _)| member.id()).filter(|it| it.address == own).map(|it| it.started).max()
+        if let Some(started) =
+            members.iter().map(|(member, _)| member.id()).filter(|it| it.address == own).map(|it| it.started).max()
             && started > self.foca.identity().started
         {
             self.outrank(started);

@@ -69,16 +69,9 @@ pub(super) struct Settings {
 #[derive(Clone, Debug, PartialEq)]
 pub(super) enum Output {
     /// Send this.
-    Datagram {
-        to: SocketAddr,
-        payload: Vec<u8>,
-    },
+    Datagram { to: SocketAddr, payload: Vec<u8> },
     /// Ask this, and hand the answer to [`Core::on_reply`].
-    Ask {
-        to: SocketAddr,
-        request: Request,
-        deadline: Duration,
-    },
+    Ask { to: SocketAddr, request: Request, deadline: Duration },
     /// The list of members is another.
     Members(Arc<Vec<Member>>),
     /// This member has left; nothing more comes of it.

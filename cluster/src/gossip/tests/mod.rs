@@ -1,0 +1,3 @@
+//! Members of a pool together: over real sockets, and many machines in virtual time.
+
+mod real;
