@@ -42,6 +42,8 @@ const CONFLICTS_MAX: usize = 256;
 pub(super) struct Table {
     own: Record,
     own_status: MemberStatus,
+    /// When it is: foca hands over records without saying so.
+    now: Instant,
     entries: BTreeMap<SocketAddr, Entry>,
     /// Whether something arrived since the last [`Table::refresh`].
     changed: bool,
@@ -94,10 +96,11 @@ impl Remembrance {
 }
 
 impl Table {
-    pub(super) fn new(own: Record) -> Self {
+    pub(super) fn new(own: Record, now: Instant) -> Self {
         Self {
             own,
             own_status: MemberStatus::Alive,
+            now,
             entries: BTreeMap::new(),
             changed: false,
             disputed: None,
@@ -110,6 +113,11 @@ impl Table {
     /// This member's own record.
     pub(super) fn own(&self) -> &Record {
         &self.own
+    }
+
+    /// It is `now`, until it is said otherwise.
+    pub(super) fn set_now(&mut self, now: Instant) {
+        self.now = now;
     }
 
     /// Changes this member's own record, which becomes a later version of it.
@@ -156,7 +164,7 @@ impl Table {
     }
 
     /// Takes a record; whether it says anything new.
-    pub(super) fn offer(&mut self, now: Instant, record: Record) -> bool {
+    pub(super) fn offer(&mut self, record: Record) -> bool {
         if record.address == self.own.address {
             self.hear_of_own(&record);
             return false;
@@ -167,7 +175,8 @@ impl Table {
             Some(entry) => entry.record = Arc::new(record),
             None if is_full => return false,
             None => {
-                let entry = Entry { status: MemberStatus::None, since: now, told: false, record: Arc::new(record) };
+                let entry =
+                    Entry { status: MemberStatus::None, since: self.now, told: false, record: Arc::new(record) };
                 self.entries.insert(entry.record.address, entry);
             }
         }
@@ -189,7 +198,6 @@ impl Table {
     /// Puts records and liveness together. Says whose record is missing.
     pub(super) fn refresh<'a>(
         &mut self,
-        now: Instant,
         liveness: impl Iterator<Item = &'a foca::Member<Identity>>,
     ) -> BTreeSet<SocketAddr> {
         self.changed = false;
@@ -202,7 +210,7 @@ impl Table {
                 continue;
             }
             if !std::mem::take(&mut entry.told) || is_active(status) {
-                entry.since = now;
+                entry.since = self.now;
             }
             entry.status = status;
         }
@@ -282,7 +290,7 @@ impl Table {
     }
 
     /// Who is to be forgotten now.
-    pub(super) fn expired(&self, now: Instant, remembrance: Remembrance) -> Vec<SocketAddr> {
+    pub(super) fn expired(&self, remembrance: Remembrance) -> Vec<SocketAddr> {
         let is_expired = |entry: &Entry| {
             let kept = match (entry.status, entry.record.standing) {
                 (MemberStatus::Alive | MemberStatus::Leaving, _) => return false,
@@ -290,7 +298,7 @@ impl Table {
                 (MemberStatus::Failed, _) => remembrance.failed,
                 (MemberStatus::Left | MemberStatus::None, _) => remembrance.left,
             };
-            now.saturating_duration_since(entry.since) >= kept
+            self.now.saturating_duration_since(entry.since) >= kept
         };
         self.entries.iter().filter(|(_, entry)| is_expired(entry)).map(|(address, _)| *address).collect()
     }
@@ -370,8 +378,8 @@ fn member(record: &Record, status: MemberStatus) -> Member {
 pub(super) struct SharedTable(Arc<Mutex<Table>>);
 
 impl SharedTable {
-    pub(super) fn new(own: Record) -> Self {
-        Self(Arc::new(Mutex::new(Table::new(own))))
+    pub(super) fn new(own: Record, now: Instant) -> Self {
+        Self(Arc::new(Mutex::new(Table::new(own, now))))
     }
 
     pub(super) fn lock(&self) -> MutexGuard<'_, Table> {
@@ -400,6 +408,6 @@ impl BroadcastHandler<Identity> for SharedTable {
         if sender.is_none() && record.address == table.own.address {
             return Ok(Some(about));
         }
-        Ok(table.offer(Instant::now(), record).then_some(about))
+        Ok(table.offer(record).then_some(about))
     }
 }

@@ -47,6 +47,7 @@ impl Core {
 
     /// Answers another member's question.
     pub(in crate::gossip) fn answer(&mut self, now: Instant, request: Request) -> Answer {
+        self.table.lock().set_now(now);
         if self.is_leaving() && !matches!(request, Request::Who) {
             return Answer::Reply(Reply::Refused(format!("{} is leaving", self.settings.name)));
         }
@@ -60,6 +61,7 @@ impl Core {
 
     /// Takes the answer to a question of [`Output::Ask`] or [`Core::join_request`].
     pub(in crate::gossip) fn on_reply(&mut self, now: Instant, reply: Reply) {
+        self.table.lock().set_now(now);
         if self.has_left() {
             return;
         }
@@ -209,9 +211,9 @@ impl Core {
         }
         for record in records {
             if spread {
-                self.spread(now, (*record).clone());
+                self.spread((*record).clone());
             } else {
-                self.table.lock().offer(now, (*record).clone());
+                self.table.lock().offer((*record).clone());
             }
         }
         for (member, seconds) in members.iter().filter(|(member, _)| member.state() == State::Down) {

@@ -31,6 +31,7 @@ impl Core {
         self.leave = Some(Leave::Telling(self.steps()));
         {
             let mut table = self.table.lock();
+            table.set_now(now);
             table.change_own(|own| own.standing = Standing::Leaving);
             table.set_own_status(MemberStatus::Leaving);
         }

@@ -107,15 +107,18 @@ pub(super) struct Core {
 
 impl Core {
     pub(super) fn new(settings: Settings, mut rng: StdRng, now: Instant) -> Self {
-        let table = SharedTable::new(Record {
-            address: settings.advertise,
-            started: settings.started,
-            version: 1,
-            standing: Standing::Here,
-            name: settings.name.clone(),
-            id: settings.id.clone(),
-            tags: settings.tags.clone(),
-        });
+        let table = SharedTable::new(
+            Record {
+                address: settings.advertise,
+                started: settings.started,
+                version: 1,
+                standing: Standing::Here,
+                name: settings.name.clone(),
+                id: settings.id.clone(),
+                tags: settings.tags.clone(),
+            },
+            now,
+        );
         let foca = Foca::with_custom_broadcast(
             Identity::new(settings.advertise, settings.started),
             config(settings.pool, 1, settings.overhead),
@@ -177,6 +180,7 @@ impl Core {
             return;
         }
         self.put_off = false;
+        self.table.lock().set_now(now);
         while let Some(task) = self.timers.take_due(now) {
             self.run(now, task);
             self.settle(now);
@@ -188,6 +192,7 @@ impl Core {
         if self.has_left() {
             return;
         }
+        self.table.lock().set_now(now);
         let result = self.foca.handle_data(payload, &mut self.effects);
         self.note(result);
         self.settle(now);
@@ -195,6 +200,7 @@ impl Core {
 
     /// Tells others from now on these tags.
     pub(super) fn set_tags(&mut self, now: Instant, tags: BTreeMap<String, String>) {
+        self.table.lock().set_now(now);
         if self.table.lock().own().tags == tags {
             return;
         }
@@ -208,13 +214,14 @@ impl Core {
         if name == self.settings.name {
             return Ok(());
         }
+        self.table.lock().set_now(now);
         let record = self.table.lock().named(name).map(|entry| entry.record.clone());
         let Some(record) = record else {
             return Err(format!("agent: No node found with name '{name}'"));
         };
         let standing = if prune { Standing::Forgotten } else { Standing::Left };
         let record = Record { standing: record.standing.max(standing), ..(*record).clone() };
-        self.spread(now, record);
+        self.spread(record);
         self.gossip();
         self.settle(now);
         Ok(())
@@ -222,6 +229,7 @@ impl Core {
 
     /// A member that says it is somebody who is there already: the one that was there does not answer any more.
     pub(super) fn declare_gone(&mut self, now: Instant, address: SocketAddr) {
+        self.table.lock().set_now(now);
         let down = self.known(address).map(|it| foca::Member::new(*it.id(), it.incarnation(), State::Down));
         if let Some(down) = down {
             let result = self.foca.apply_many(std::iter::once(down), true, &mut self.effects);
@@ -250,7 +258,7 @@ impl Core {
             Task::Fetch => self.fetch(now),
             Task::Reap => {
                 self.timers.schedule(now + self.timing.reap, Task::Reap);
-                self.reap(now);
+                self.reap();
             }
             Task::Leave => self.leave_step(now),
         }
@@ -337,7 +345,7 @@ impl Core {
 
     fn refresh(&mut self, now: Instant) {
         let mut table = self.table.lock();
-        self.missing = table.refresh(now, self.foca.iter_membership_state());
+        self.missing = table.refresh(self.foca.iter_membership_state());
         let (members, conflicts) = table.view();
         drop(table);
         conflicts.iter().for_each(|conflict| self.log_conflict(conflict));
@@ -392,10 +400,10 @@ impl Core {
     }
 
     /// Takes a record and spreads it if it is new.
-    fn spread(&mut self, now: Instant, record: Record) {
+    fn spread(&mut self, record: Record) {
         let bytes = record.encode();
         if bytes.len() > BROADCAST_MAX_BYTES {
-            self.table.lock().offer(now, record);
+            self.table.lock().offer(record);
             return;
         }
         self.broadcast(&bytes);
@@ -444,8 +452,8 @@ impl Core {
         self.timers.schedule(now + 4 * self.timing.fetch, Task::Fetch);
     }
 
-    fn reap(&mut self, now: Instant) {
-        let expired = self.table.lock().expired(now, self.settings.remembrance);
+    fn reap(&mut self) {
+        let expired = self.table.lock().expired(self.settings.remembrance);
         for address in expired {
             if let Some(name) = self.table.lock().entry(address).map(|entry| entry.record.name.clone()) {
                 info!(member = name, address = %address, "forgotten");
