@@ -21,7 +21,7 @@ use super::{
     envelope::{HEAD_BYTES, Stranger, Strangers},
     exchange::{Reply, Request},
     keyring::Keyring,
-    stream::{FrameError, Frames},
+    stream::{AskError, FrameError, Frames},
 };
 use crate::{
     membership::Member,
@@ -49,6 +49,8 @@ pub(super) enum Command {
     JoinRequest(oneshot::Sender<Request>),
     /// An answer came.
     Reply(Reply, Option<oneshot::Sender<()>>),
+    /// Nobody listens where something was asked.
+    Nobody(SocketAddr),
     /// A question came.
     Answer(Box<Request>, oneshot::Sender<Answer>),
     /// Who is said to be there does not answer any more.
@@ -149,6 +151,7 @@ impl Owner {
                     let _ = done.send(());
                 }
             }
+            Command::Nobody(address) => self.core.on_nobody(now, address),
             Command::Answer(request, answer) => {
                 let _ = answer.send(self.core.answer(now, *request));
             }
@@ -204,7 +207,12 @@ impl Owner {
                 Some(Ok(reply)) => {
                     let _ = shared.commands.send(Command::Reply(reply, None)).await;
                 }
-                Some(Err(error)) => debug!(%to, %error, "gossip: asking"),
+                Some(Err(error)) => {
+                    debug!(%to, %error, "gossip: asking");
+                    if matches!(error, AskError::Nobody) {
+                        let _ = shared.commands.send(Command::Nobody(to)).await;
+                    }
+                }
                 None => {}
             }
         });

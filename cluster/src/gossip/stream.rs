@@ -43,6 +43,9 @@ pub(super) struct Frames {
 /// Why there is no answer.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum AskError {
+    /// The host is there, and nobody listens.
+    #[error("connection refused")]
+    Nobody,
     /// Nobody is there, or nobody answers.
     #[error("{0}")]
     Unreachable(String),
@@ -87,7 +90,10 @@ impl Frames {
         let mut stream = timeout(CONNECT, TcpStream::connect(address))
             .await
             .map_err(|_| AskError::Unreachable(format!("no connection within {CONNECT:?}")))?
-            .map_err(unreachable)?;
+            .map_err(|error| match error.kind() {
+                io::ErrorKind::ConnectionRefused => AskError::Nobody,
+                _ => unreachable(error),
+            })?;
         self.write(&mut stream, self.envelope.seal(request.encode())).await.map_err(unreachable)?;
         let opened = self.read(&mut stream).await.map_err(|error| match error {
             FrameError::Io(error) if error.kind() == io::ErrorKind::UnexpectedEof => {

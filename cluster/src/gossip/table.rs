@@ -150,7 +150,7 @@ impl Table {
     }
 
     pub(super) fn has_changed(&self) -> bool {
-        self.changed
+        self.changed || self.disputed.is_some() || self.outranked.is_some()
     }
 
     /// What a record about this process that it did not write makes it exceed.

@@ -13,6 +13,8 @@ use crate::gossip::{
     identity::Identity,
     record::Record,
     table::Conflict,
+    timers::Task,
+    timing,
 };
 
 /// What becomes of a question.
@@ -82,6 +84,16 @@ impl Core {
             Reply::Who { .. } | Reply::Keys(_) => {}
         }
         self.settle(now);
+    }
+
+    /// Nobody listens where something was asked: the host is there and the process is not. Who is suspected there as well
+    /// has less time to refute.
+    pub(in crate::gossip) fn on_nobody(&mut self, now: Instant, address: SocketAddr) {
+        let timer = self.suspicions.remove(&address);
+        if let Some(timer) = timer {
+            let grace = self.health.stretch(2 * timing::config(self.settings.pool, 1, 0).probe_period);
+            self.timers.schedule(now + grace, Task::Foca(timer));
+        }
     }
 
     /// Exchanges everything known with whoever is at `to`.
@@ -210,7 +222,7 @@ impl Core {
             records.retain(|record| !outlived.contains(&record.address));
         }
         for record in records {
-            if spread {
+            if spread && record.address != own {
                 self.spread((*record).clone());
             } else {
                 self.table.lock().offer((*record).clone());

@@ -72,8 +72,11 @@ impl Core {
             }
         };
         self.leave = Some(next);
-        if next != Leave::Done {
-            self.timers.schedule(now + self.timing.leave_step, Task::Leave);
+        match next {
+            Leave::Done => {}
+            // Nobody is there to be told.
+            _ if self.foca.num_members() == 0 => self.leave_step(now),
+            _ => self.timers.schedule(now + self.timing.leave_step, Task::Leave),
         }
     }
 

@@ -96,6 +96,8 @@ pub(super) struct Core {
     fetching: bool,
     /// Whom this member accused, with the incarnation.
     accused: Vec<(Identity, foca::Incarnation)>,
+    /// foca's timers of those accusations, as long as they may still be shortened.
+    suspicions: BTreeMap<SocketAddr, foca::Timer<Identity>>,
     /// How often failed members were called.
     calls: u64,
     leave: Option<Leave>,
@@ -146,6 +148,7 @@ impl Core {
             missing: BTreeSet::new(),
             fetching: false,
             accused: Vec::new(),
+            suspicions: BTreeMap::new(),
             calls: 0,
             leave: None,
             put_off: false,
@@ -336,6 +339,12 @@ impl Core {
                 }
                 _ => after,
             };
+            if let ChangeSuspectToDown { member_id, .. } = &timer {
+                if self.suspicions.len() >= ACCUSED_MAX {
+                    self.suspicions.pop_first();
+                }
+                self.suspicions.insert(member_id.address, timer.clone());
+            }
             self.timers.schedule(now + after, Task::Foca(timer));
         }
         for (to, payload) in self.effects.sends.drain(..) {

@@ -15,15 +15,23 @@ fn summary(mut times: Vec<Duration>) -> String {
 #[test]
 #[ignore = "prints figures and proves nothing"]
 fn how_soon_a_dead_host_is_failed_everywhere() {
-    for (hosts, loss, seeds) in [(3, 0.0, 200), (10, 0.0, 200), (10, 0.1, 200), (30, 0.0, 40), (100, 0.0, 5)] {
+    let cases = [(3, 0.0, 200), (10, 0.0, 200), (10, 0.1, 200), (30, 0.0, 40), (100, 0.0, 5)];
+    for (hosts, loss, seeds, end) in cases
+        .iter()
+        .flat_map(|(hosts, loss, seeds)| [(*hosts, *loss, *seeds, "process"), (*hosts, *loss, *seeds, "host")])
+    {
         let times = (0..seeds).map(|seed| {
             let mut world = World::of(seed, hosts);
             world.loss = loss;
             world.run_for(Duration::from_millis(2000 + 37 * seed));
-            world.kill(1);
+            if end == "host" {
+                world.unplug(1)
+            } else {
+                world.kill(1)
+            }
             world.until("failed", |world| world.all_see(&name(1), Some(MemberStatus::Failed)))
         });
-        println!("{hosts} hosts, {loss} loss: {}", summary(times.collect()));
+        println!("{hosts} hosts, {loss} loss, a {end} ends: {}", summary(times.collect()));
     }
 }
 

@@ -2,4 +2,5 @@
 
 mod measures;
 mod real;
+mod together;
 mod world;

@@ -40,6 +40,9 @@ pub(super) struct World {
     pub(super) loss: f64,
     /// Hosts on different sides do not reach each other; those that are on none reach everybody.
     sides: BTreeMap<SocketAddr, usize>,
+    unplugged: BTreeSet<SocketAddr>,
+    /// What the first sends does not reach the second.
+    cuts: BTreeSet<(SocketAddr, SocketAddr)>,
     pub(super) remembrance: Remembrance,
     /// Bytes and datagrams sent, envelopes included.
     pub(super) sent: (u64, u64),
@@ -64,6 +67,7 @@ enum Event {
     Datagram { to: SocketAddr, payload: Vec<u8> },
     Question { from: SocketAddr, to: SocketAddr, request: Box<Request>, until: Instant },
     Reply { to: SocketAddr, reply: Reply },
+    Nobody { at: SocketAddr, to: SocketAddr },
 }
 
 pub(super) fn address(number: usize) -> SocketAddr {
@@ -87,6 +91,8 @@ impl World {
             lives: 0,
             loss: 0.0,
             sides: BTreeMap::new(),
+            unplugged: BTreeSet::new(),
+            cuts: BTreeSet::new(),
             remembrance: Remembrance { failed: Duration::from_secs(72 * 3600), left: Duration::from_secs(24 * 3600) },
             sent: (0, 0),
             seen: Vec::new(),
@@ -113,6 +119,7 @@ impl World {
 
     pub(super) fn start_with(&mut self, number: usize, name: &str, change: impl FnOnce(&mut Settings)) {
         self.lives += 1;
+        self.unplugged.remove(&address(number));
         let mut settings = Settings {
             pool: Pool::Lan,
             name: name.to_owned(),
@@ -129,8 +136,15 @@ impl World {
         self.hosts.insert(address(number), host);
     }
 
+    /// Ends the process; its host refuses connections.
     pub(super) fn kill(&mut self, number: usize) {
         self.hosts.remove(&address(number)).unwrap();
+    }
+
+    /// Ends the host; nothing answers.
+    pub(super) fn unplug(&mut self, number: usize) {
+        self.kill(number);
+        self.unplugged.insert(address(number));
     }
 
     pub(super) fn stall(&mut self, number: usize, time: Duration) {
@@ -143,6 +157,11 @@ impl World {
         for (side, group) in groups.iter().enumerate() {
             self.sides.extend(group.iter().map(|number| (address(*number), side)));
         }
+    }
+
+    /// Nothing that `from` sends reaches `to` any more.
+    pub(super) fn cut(&mut self, from: usize, to: usize) {
+        self.cuts.insert((address(from), address(to)));
     }
 
     pub(super) fn join(&mut self, number: usize, to: usize) {
@@ -262,6 +281,7 @@ impl World {
     fn happen(&mut self, event: Event) {
         let to = match &event {
             Event::Datagram { to, .. } | Event::Question { to, .. } | Event::Reply { to, .. } => *to,
+            Event::Nobody { at, .. } => *at,
         };
         let now = self.now;
         let Some(host) = self.hosts.get_mut(&to) else { return };
@@ -272,6 +292,7 @@ impl World {
         match event {
             Event::Datagram { payload, .. } => host.core.on_datagram(now, &payload),
             Event::Reply { reply, .. } => host.core.on_reply(now, reply),
+            Event::Nobody { to, .. } => host.core.on_nobody(now, to),
             Event::Question { from, request, until, .. } => {
                 if let Answer::Reply(reply) = host.core.answer(now, *request) {
                     self.perform(to);
@@ -311,9 +332,13 @@ impl World {
     }
 
     fn ask(&mut self, from: SocketAddr, to: SocketAddr, request: Request, deadline: Duration) {
-        // Answered by nobody: the connection is refused, or not made before the deadline.
-        if !self.reaches(from, to) || !self.hosts.contains_key(&to) {
+        // Who is not reached is waited for in vain.
+        if !self.reaches(from, to) || !self.reaches(to, from) || self.unplugged.contains(&to) {
             return;
+        }
+        if !self.hosts.contains_key(&to) {
+            let at = self.now + self.tcp_again(SYN_AGAIN, 2) + self.tcp_delay(2);
+            return self.schedule(at, Event::Nobody { at: from, to });
         }
         let syn = self.tcp_again(SYN_AGAIN, 2);
         let at = self.now + syn + self.tcp_delay(3);
@@ -341,8 +366,8 @@ impl World {
 
     fn reaches(&self, from: SocketAddr, to: SocketAddr) -> bool {
         match (self.sides.get(&from), self.sides.get(&to)) {
-            (Some(from), Some(to)) => from == to,
-            _ => true,
+            (Some(from), Some(to)) if from != to => false,
+            _ => !self.cuts.contains(&(from, to)),
         }
     }
 
