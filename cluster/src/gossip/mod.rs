@@ -204,7 +204,7 @@ impl Gossip {
             return Err(JoinError::Refused { address, reason: "the answer is to another question".to_owned() });
         }
         let (sender, done) = oneshot::channel();
-        self.command(Command::Reply(reply, Some(sender))).await;
+        self.command(Command::Reply { from: address, reply, done: Some(sender) }).await;
         done.await.map_err(|_| stopped())
     }
 

@@ -35,9 +35,9 @@ const DATAGRAMS_AT_ONCE: usize = 64;
 /// Questions under way; further ones are not asked. They are asked again in time.
 const ASKING_MAX: usize = 32;
 /// Connections of others; further ones are closed at once.
-const CONNECTIONS_MAX: usize = 64;
+const CONNECTIONS_MAX: usize = 128;
 /// Of one address, so that one peer does not keep others out.
-const CONNECTIONS_MAX_PER_PEER: usize = 16;
+const CONNECTIONS_MAX_PER_PEER: usize = 32;
 /// A whole exchange, from the first byte to the last.
 const CONNECTION: Duration = Duration::from_secs(10);
 /// How long whoever has a name first has to say so.
@@ -48,7 +48,11 @@ pub(super) enum Command {
     /// The question that joins.
     JoinRequest(oneshot::Sender<Request>),
     /// An answer came.
-    Reply(Reply, Option<oneshot::Sender<()>>),
+    Reply {
+        from: SocketAddr,
+        reply: Reply,
+        done: Option<oneshot::Sender<()>>,
+    },
     /// Nobody listens where something was asked.
     Nobody(SocketAddr),
     /// A question came.
@@ -144,8 +148,8 @@ impl Owner {
             Command::JoinRequest(answer) => {
                 let _ = answer.send(self.core.join_request(now));
             }
-            Command::Reply(reply, done) => {
-                self.core.on_reply(now, reply);
+            Command::Reply { from, reply, done } => {
+                self.core.on_reply(now, from, reply);
                 self.perform();
                 if let Some(done) = done {
                     let _ = done.send(());
@@ -205,7 +209,7 @@ impl Owner {
             let asked = shared.stop.run_until_cancelled(shared.frames.ask(to, &request, deadline)).await;
             match asked {
                 Some(Ok(reply)) => {
-                    let _ = shared.commands.send(Command::Reply(reply, None)).await;
+                    let _ = shared.commands.send(Command::Reply { from: to, reply, done: None }).await;
                 }
                 Some(Err(error)) => {
                     debug!(%to, %error, "gossip: asking");

@@ -56,13 +56,14 @@ impl Core {
         match request {
             Request::Sync { join, state } => self.answer_sync(now, join, state),
             Request::Check { asker, suspicion, ping } => Answer::Reply(self.answer_check(now, asker, suspicion, &ping)),
+            Request::Compare(digest) => Answer::Reply(Reply::Compared(self.everything(now).digest() == digest)),
             Request::Who => Answer::Reply(self.who()),
             Request::Keys(_) => Answer::Reply(Reply::Refused("the keys are not kept here".to_owned())),
         }
     }
 
-    /// Takes the answer to a question of [`Output::Ask`] or [`Core::join_request`].
-    pub(in crate::gossip) fn on_reply(&mut self, now: Instant, reply: Reply) {
+    /// Takes the answer to a question of [`Output::Ask`] or [`Core::join_request`] that `from` was asked.
+    pub(in crate::gossip) fn on_reply(&mut self, now: Instant, from: SocketAddr, reply: Reply) {
         self.table.lock().set_now(now);
         if self.has_left() {
             return;
@@ -80,6 +81,8 @@ impl Core {
                     self.on_datagram(now, &packet);
                 }
             }
+            Reply::Compared(false) => self.ask_everything(now, from),
+            Reply::Compared(true) => {}
             Reply::Refused(reason) => debug!(reason, "a member refused"),
             Reply::Who { .. } | Reply::Keys(_) => {}
         }
@@ -94,6 +97,12 @@ impl Core {
             let grace = self.health.stretch(2 * timing::config(self.settings.pool, 1, 0).probe_period);
             self.timers.schedule(now + grace, Task::Foca(timer));
         }
+    }
+
+    /// Asks whoever is at `to` whether it knows the same, which it mostly does; everything is exchanged if not.
+    pub(super) fn compare(&mut self, now: Instant, to: SocketAddr) {
+        let request = Request::Compare(self.everything(now).digest());
+        self.outputs.push(Output::Ask { to, request, deadline: self.timing.exchange });
     }
 
     /// Exchanges everything known with whoever is at `to`.

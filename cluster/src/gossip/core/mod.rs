@@ -251,7 +251,7 @@ impl Core {
                 self.timers.schedule(now + next, Task::Sync);
                 let partner = self.random(|member| member.state() != State::Down);
                 if let Some(partner) = partner {
-                    self.ask_everything(now, partner.address);
+                    self.compare(now, partner.address);
                 }
             }
             Task::Reconnect => {

@@ -58,13 +58,14 @@ fn how_much_is_sent() {
     for hosts in [3, 10, 30, 100] {
         let mut world = World::of(1, hosts);
         world.run_for(Duration::from_secs(60));
-        let before = world.sent;
+        let (before, asked) = (world.sent, world.asked);
         world.run_for(Duration::from_secs(60));
         let (bytes, datagrams) = (world.sent.0 - before.0, world.sent.1 - before.1);
         let each = 60 * hosts as u64;
         println!(
-            "{hosts} hosts at rest: {} bytes/s, {:.1} datagrams/s each",
+            "{hosts} hosts at rest: {} bytes/s by UDP, {} by TCP, {:.1} datagrams/s each",
             bytes / each,
+            (world.asked - asked) / each,
             datagrams as f64 / each as f64
         );
     }

@@ -46,6 +46,8 @@ pub(super) struct World {
     pub(super) remembrance: Remembrance,
     /// Bytes and datagrams sent, envelopes included.
     pub(super) sent: (u64, u64),
+    /// Bytes of questions and answers over TCP.
+    pub(super) asked: u64,
     /// Everything ever seen: who, of whom, what, when.
     pub(super) seen: Vec<(Duration, String, String, MemberStatus)>,
 }
@@ -66,7 +68,7 @@ struct Waiting {
 enum Event {
     Datagram { to: SocketAddr, payload: Vec<u8> },
     Question { from: SocketAddr, to: SocketAddr, request: Box<Request>, until: Instant },
-    Reply { to: SocketAddr, reply: Reply },
+    Reply { to: SocketAddr, from: SocketAddr, reply: Reply },
     Nobody { at: SocketAddr, to: SocketAddr },
 }
 
@@ -95,6 +97,7 @@ impl World {
             cuts: BTreeSet::new(),
             remembrance: Remembrance { failed: Duration::from_secs(72 * 3600), left: Duration::from_secs(24 * 3600) },
             sent: (0, 0),
+            asked: 0,
             seen: Vec::new(),
         }
     }
@@ -191,7 +194,7 @@ impl World {
         if let Reply::Refused(reason) = reply {
             return Err(reason);
         }
-        self.host(number).core.on_reply(now, reply);
+        self.host(number).core.on_reply(now, address(to), reply);
         self.perform(address(number));
         Ok(())
     }
@@ -291,14 +294,16 @@ impl World {
         }
         match event {
             Event::Datagram { payload, .. } => host.core.on_datagram(now, &payload),
-            Event::Reply { reply, .. } => host.core.on_reply(now, reply),
+            Event::Reply { from, reply, .. } => host.core.on_reply(now, from, reply),
             Event::Nobody { to, .. } => host.core.on_nobody(now, to),
             Event::Question { from, request, until, .. } => {
+                self.asked += u64::try_from(request.encode().len() + OVERHEAD).unwrap();
                 if let Answer::Reply(reply) = host.core.answer(now, *request) {
+                    self.asked += u64::try_from(reply.encode().len() + OVERHEAD).unwrap();
                     self.perform(to);
                     let at = now + self.tcp_delay(1);
                     if at <= until && self.reaches(to, from) {
-                        self.schedule(at, Event::Reply { to: from, reply });
+                        self.schedule(at, Event::Reply { to: from, from: to, reply });
                     }
                 }
             }
