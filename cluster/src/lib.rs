@@ -28,4 +28,6 @@ pub mod membership;
 mod net;
 pub mod raft;
 pub mod rpc;
+#[cfg(test)]
+mod simulation;
 pub mod view;

@@ -43,13 +43,15 @@ const CACHED_BYTES: usize = 1024 * 1024;
 pub(super) struct LogStore {
     tail: Arc<Tail>,
     /// The way to the disk, or none.
-    disk: Option<(mpsc::Sender<Job>, Reader)>,
+    jobs: Option<mpsc::Sender<Job>>,
+    /// Reads from the disk what is no longer in memory, which is nothing where there is none.
+    reader: Option<Reader>,
 }
 
 impl LogStore {
     /// A log that is gone with the process.
     pub(super) fn in_memory(size_limit: u64) -> Self {
-        Self { tail: Arc::new(Tail::new(Recovered::default(), false, size_limit)), disk: None }
+        Self { tail: Arc::new(Tail::new(Recovered::default(), false, size_limit)), jobs: None, reader: None }
     }
 
     /// A log on disk, with what it held when it was opened.
@@ -57,7 +59,13 @@ impl LogStore {
         let tail = Arc::new(Tail::new(recovered, true, size_limit));
         let reader = disk.reader();
         let jobs = writer::start(disk, tail.clone(), failure)?;
-        Ok(Self { tail, disk: Some((jobs, reader)) })
+        Ok(Self { tail, jobs: Some(jobs), reader: Some(reader) })
+    }
+
+    /// A log that stays in memory whole, with a writer that says when it counts as durable.
+    #[cfg(test)]
+    pub(super) fn written_by(tail: Arc<Tail>, jobs: mpsc::Sender<Job>) -> Self {
+        Self { tail, jobs: Some(jobs), reader: None }
     }
 
     /// What is in memory.
@@ -67,10 +75,7 @@ impl LogStore {
 
     /// Writes what is still to be written and closes the log.
     pub(super) async fn close(&self) -> io::Result<()> {
-        match self.disk {
-            Some(_) => self.write(Job::Close).await,
-            None => Ok(()),
-        }
+        self.write(Job::Close).await
     }
 
     /// Waits until the writer has nothing more to do.
@@ -83,14 +88,14 @@ impl LogStore {
     /// Makes every write from now on fail.
     #[cfg(test)]
     pub(super) fn break_disk(&self) {
-        if let Some((_, reader)) = &self.disk {
+        if let Some(reader) = &self.reader {
             reader.break_disk();
         }
     }
 
     /// Has the writer do a job and waits until it is durable.
     async fn write(&self, job: impl FnOnce(oneshot::Sender<io::Result<()>>) -> Job) -> io::Result<()> {
-        let Some((jobs, _)) = &self.disk else {
+        let Some(jobs) = &self.jobs else {
             return Ok(());
         };
         let (done, result) = oneshot::channel();
@@ -101,8 +106,8 @@ impl LogStore {
     /// The records in `range`, as far as they are there.
     fn records(&self, range: Range<u64>) -> io::Result<Vec<Record>> {
         let (older, newer) = self.tail.lock().read(range);
-        let mut records = match (older.is_empty(), &self.disk) {
-            (false, Some((_, reader))) => reader.read(older)?,
+        let mut records = match (older.is_empty(), &self.reader) {
+            (false, Some(reader)) => reader.read(older)?,
             _ => Vec::new(),
         };
         records.extend(newer);
@@ -170,8 +175,8 @@ impl RaftLogStorage<TypeConfig> for LogStore {
         if let Some(last) = last {
             self.tail.append(last, &records);
         }
-        match &self.disk {
-            Some((jobs, _)) => jobs.send(Job::Append(records, callback)).await.map_err(|_| closed()),
+        match &self.jobs {
+            Some(jobs) => jobs.send(Job::Append(records, callback)).await.map_err(|_| closed()),
             None => {
                 callback.io_completed(Ok(()));
                 Ok(())
@@ -190,8 +195,8 @@ impl RaftLogStorage<TypeConfig> for LogStore {
 
     async fn purge(&mut self, upto: LogId) -> io::Result<()> {
         self.tail.lock().purge(upto);
-        match &self.disk {
-            Some((jobs, _)) => jobs.send(Job::Purge(upto)).await.map_err(|_| closed()),
+        match &self.jobs {
+            Some(jobs) => jobs.send(Job::Purge(upto)).await.map_err(|_| closed()),
             None => Ok(()),
         }
     }
@@ -224,7 +229,7 @@ pub(super) struct Tail {
 }
 
 impl Tail {
-    fn new(recovered: Recovered, has_disk: bool, size_limit: u64) -> Self {
+    pub(super) fn new(recovered: Recovered, has_disk: bool, size_limit: u64) -> Self {
         let Recovered { vote, committed, purged, last, sizes } = recovered;
         let durable = last.map_or(0, |last| last.index + 1);
         let ends = Ends {
@@ -246,7 +251,7 @@ impl Tail {
         self.ends.lock()
     }
 
-    fn append(&self, last: LogId, records: &[Record]) {
+    pub(super) fn append(&self, last: LogId, records: &[Record]) {
         let mut ends = self.lock();
         ends.append(last, records);
         if ends.since > self.size_limit {

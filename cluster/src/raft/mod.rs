@@ -24,6 +24,8 @@ mod held_file;
 mod log_store;
 mod mark;
 mod network;
+#[cfg(test)]
+pub(crate) mod simulated;
 mod snapshot;
 mod start;
 mod state_machine;

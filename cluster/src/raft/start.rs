@@ -24,14 +24,7 @@ use crate::catalog::{Catalog, State};
 
 pub(super) async fn start(options: Options, catalog: Arc<Catalog>) -> Result<Consensus, StartError> {
     let failure = Failure::new();
-    let opened = match options.directory.clone() {
-        None => Opened::in_memory(),
-        Some(path) => {
-            let failure = failure.clone();
-            let opened = tokio::task::spawn_blocking(move || Opened::in_directory(&path, failure)).await;
-            opened.map_err(|error| StartError::Stopped(error.to_string()))??
-        }
-    };
+    let opened = Opened::find(&options, failure.clone()).await?;
     let Opened { raft_id, log, snapshots, restored } = opened;
 
     tracing::info!(
@@ -69,6 +62,20 @@ struct Opened {
 }
 
 impl Opened {
+    async fn find(options: &Options, failure: Failure) -> Result<Self, StartError> {
+        #[cfg(test)]
+        if let Some(disk) = super::simulated::disk_of(options.address.ip()) {
+            let (raft_id, log) = disk.open(failure, new_raft_id, compaction::DISK_BYTES);
+            let (snapshots, restored) = disk.snapshots();
+            return Ok(Self { raft_id, log, snapshots, restored });
+        }
+        let Some(path) = options.directory.clone() else {
+            return Ok(Self::in_memory());
+        };
+        let opened = tokio::task::spawn_blocking(move || Self::in_directory(&path, failure)).await;
+        opened.map_err(|error| StartError::Stopped(error.to_string()))?
+    }
+
     fn in_memory() -> Self {
         Self {
             raft_id: new_raft_id(),

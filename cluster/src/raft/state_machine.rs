@@ -70,6 +70,8 @@ impl RaftStateMachine<TypeConfig> for StateMachine {
         let mut commands = 0;
         while let Some(item) = entries.next().await {
             let (entry, responder) = item?;
+            #[cfg(test)]
+            super::simulated::applied(&entry);
             let outcome = match entry.payload {
                 EntryPayload::Blank => None,
                 EntryPayload::Normal(proposal) => {
@@ -112,6 +114,11 @@ impl RaftStateMachine<TypeConfig> for StateMachine {
         self.state = state.await?;
         self.last_applied = meta.last_log_id;
         self.membership = meta.last_membership.clone();
+        #[cfg(test)]
+        if crate::simulation::bug() == Some(crate::simulation::Bug::SilentSnapshot) {
+            self.catalog.publish(self.state.clone(), Changes::default());
+            return Ok(());
+        }
         self.catalog.publish(self.state.clone(), Changes::everything());
         Ok(())
     }
@@ -142,5 +149,10 @@ impl RaftSnapshotBuilder<TypeConfig> for SnapshotBuilder {
 
 /// Runs file work where it does not hold up other tasks.
 async fn blocking<T: Send + 'static>(work: impl FnOnce() -> io::Result<T> + Send + 'static) -> io::Result<T> {
+    // Another thread would let the machine decide what happens first.
+    #[cfg(test)]
+    if crate::simulation::is_running() {
+        return work();
+    }
     tokio::task::spawn_blocking(work).await.map_err(io::Error::other)?
 }

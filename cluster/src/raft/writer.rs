@@ -36,22 +36,33 @@ pub(super) enum Job {
 
 /// Starts the thread, which ends when it is told to close or the last sender is gone.
 pub(super) fn start(disk: Disk, tail: Arc<Tail>, failure: Failure) -> io::Result<mpsc::Sender<Job>> {
-    let (sender, receiver) = mpsc::channel(QUEUE);
-    let writer = Writer { disk, tail, failure, receiver };
+    let (sender, queue) = queue(tail, failure);
+    let writer = Writer { disk, queue };
     std::thread::Builder::new().name("raft-log".to_owned()).spawn(move || writer.run())?;
     Ok(sender)
 }
 
+/// The way to a writer, and the writer's end of it.
+pub(super) fn queue(tail: Arc<Tail>, failure: Failure) -> (mpsc::Sender<Job>, Queue) {
+    let (sender, receiver) = mpsc::channel(QUEUE);
+    (sender, Queue { tail, failure, receiver })
+}
+
 struct Writer {
     disk: Disk,
-    tail: Arc<Tail>,
+    queue: Queue,
+}
+
+/// What is to be written, and whom to tell.
+pub(super) struct Queue {
+    pub(super) tail: Arc<Tail>,
     failure: Failure,
-    receiver: mpsc::Receiver<Job>,
+    pub(super) receiver: mpsc::Receiver<Job>,
 }
 
 /// Who waits for a commit.
 #[derive(Default)]
-struct Waiting {
+pub(super) struct Waiting {
     appends: Vec<IOFlushed<TypeConfig>>,
     others: Vec<oneshot::Sender<io::Result<()>>>,
     /// The last entry the commit brings.
@@ -63,11 +74,11 @@ impl Writer {
         let closing = loop {
             // With rows left to drop there is always something to do; else wait for it.
             let first = match self.disk.has_rows_to_drop() {
-                true => self.receiver.try_recv(),
-                false => self.receiver.blocking_recv().ok_or(mpsc::error::TryRecvError::Disconnected),
+                true => self.queue.receiver.try_recv(),
+                false => self.queue.receiver.blocking_recv().ok_or(mpsc::error::TryRecvError::Disconnected),
             };
             let (batch, waiting, end) = match first {
-                Ok(job) => self.gather(job),
+                Ok(job) => self.queue.gather(job),
                 Err(mpsc::error::TryRecvError::Empty) => (Batch::default(), Waiting::default(), None),
                 Err(mpsc::error::TryRecvError::Disconnected) => break None,
             };
@@ -79,15 +90,41 @@ impl Writer {
             }
         };
         // How far entries are committed is otherwise written with the entries that follow.
-        let batch = Batch { committed: self.tail.committed(), ..Batch::default() };
+        let batch = Batch { committed: self.queue.tail.committed(), ..Batch::default() };
         let closed = self.disk.commit(batch).and_then(|()| self.disk.close());
         if let Some(done) = closing {
             let _ = done.send(closed);
         }
     }
 
+    /// Commits and tells who waited; `false` when that failed.
+    fn commit(&mut self, mut batch: Batch, waiting: Waiting) -> bool {
+        batch.committed = self.queue.tail.committed();
+        let result = self.disk.commit(batch);
+        self.queue.tell(waiting, &result)
+    }
+
+    /// After a failure: nothing is written any more, and whoever still comes is told.
+    fn refuse_all(mut self, end: Option<oneshot::Sender<io::Result<()>>>) {
+        let refusal = || Err(io::Error::other(self.queue.failure.reason().unwrap_or_default()));
+        if let Some(done) = end {
+            let _ = done.send(refusal());
+        }
+        while let Some(job) = self.queue.receiver.blocking_recv() {
+            match job {
+                Job::Append(_, done) => done.io_completed(refusal()),
+                Job::CutFrom(_, done) | Job::Vote(_, done) | Job::Close(done) => {
+                    let _ = done.send(refusal());
+                }
+                Job::Purge(_) => {}
+            }
+        }
+    }
+}
+
+impl Queue {
     /// Puts `first` and what waits behind it into one batch, up to the end if that is among it.
-    fn gather(&mut self, first: Job) -> (Batch, Waiting, Option<oneshot::Sender<io::Result<()>>>) {
+    pub(super) fn gather(&mut self, first: Job) -> (Batch, Waiting, Option<oneshot::Sender<io::Result<()>>>) {
         let (mut batch, mut waiting) = (Batch::default(), Waiting::default());
         let mut bytes = 0;
         let mut next = Some(first);
@@ -119,17 +156,15 @@ impl Writer {
         (batch, waiting, None)
     }
 
-    /// Commits and tells who waited; `false` when that failed.
-    fn commit(&mut self, mut batch: Batch, waiting: Waiting) -> bool {
-        batch.committed = self.tail.committed();
-        let result = self.disk.commit(batch);
+    /// Tells who waited for a commit how it went; `false` when it failed.
+    pub(super) fn tell(&self, waiting: Waiting, result: &io::Result<()>) -> bool {
         match result {
             Ok(()) => {
                 if let Some(last) = waiting.last {
                     self.tail.flushed(last);
                 }
             }
-            Err(ref error) => self.failure.note(&error.to_string()),
+            Err(error) => self.failure.note(&error.to_string()),
         }
         let result = || result.as_ref().map(|_| ()).map_err(|error| io::Error::new(error.kind(), error.to_string()));
         for done in waiting.appends {
@@ -139,22 +174,5 @@ impl Writer {
             let _ = done.send(result());
         }
         result().is_ok()
-    }
-
-    /// After a failure: nothing is written any more, and whoever still comes is told.
-    fn refuse_all(mut self, end: Option<oneshot::Sender<io::Result<()>>>) {
-        let refusal = || Err(io::Error::other(self.failure.reason().unwrap_or_default()));
-        if let Some(done) = end {
-            let _ = done.send(refusal());
-        }
-        while let Some(job) = self.receiver.blocking_recv() {
-            match job {
-                Job::Append(_, done) => done.io_completed(refusal()),
-                Job::CutFrom(_, done) | Job::Vote(_, done) | Job::Close(done) => {
-                    let _ = done.send(refusal());
-                }
-                Job::Purge(_) => {}
-            }
-        }
     }
 }
