@@ -19,6 +19,7 @@
 
 pub mod access;
 pub mod agent;
+mod blocking;
 pub mod catalog;
 pub mod datadir;
 pub mod gossip;

@@ -159,7 +159,7 @@ impl Local {
             None => (None, Records::new(&node_name)),
             Some(path) => {
                 let directory = path.clone();
-                let loaded = tokio::task::spawn_blocking(move || load(&path, &node_name)).await;
+                let loaded = crate::blocking::run(move || load(&path, &node_name)).await;
                 let (store, records) = loaded.map_err(|error| refused(&directory, error.to_string()))??;
                 (Some(store), records)
             }

@@ -74,5 +74,5 @@ async fn keep(store: Option<&Store>, files: Vec<FileChange>) -> io::Result<()> {
         return Ok(());
     };
     let store = store.clone();
-    tokio::task::spawn_blocking(move || store.commit(files)).await.map_err(io::Error::other)?
+    crate::blocking::run(move || store.commit(files)).await?
 }

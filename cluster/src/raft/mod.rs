@@ -318,7 +318,7 @@ impl Consensus {
             tracing::warn!(target: "agent.server.raft", "consensus did not stop in order: {error}");
         }
         let snapshots = self.snapshots.clone();
-        if let Err(error) = tokio::task::spawn_blocking(move || snapshots.close()).await {
+        if let Err(error) = crate::blocking::run(move || snapshots.close()).await {
             tracing::warn!(target: "agent.server.raft", "the snapshots were not closed in order: {error}");
         }
         if let Err(error) = self.log.close().await {

@@ -72,7 +72,7 @@ impl Opened {
         let Some(path) = options.directory.clone() else {
             return Ok(Self::in_memory());
         };
-        let opened = tokio::task::spawn_blocking(move || Self::in_directory(&path, failure)).await;
+        let opened = crate::blocking::run(move || Self::in_directory(&path, failure)).await;
         opened.map_err(|error| StartError::Stopped(error.to_string()))?
     }
 

@@ -149,10 +149,5 @@ impl RaftSnapshotBuilder<TypeConfig> for SnapshotBuilder {
 
 /// Runs file work where it does not hold up other tasks.
 async fn blocking<T: Send + 'static>(work: impl FnOnce() -> io::Result<T> + Send + 'static) -> io::Result<T> {
-    // Another thread would let the machine decide what happens first.
-    #[cfg(test)]
-    if crate::simulation::is_running() {
-        return work();
-    }
-    tokio::task::spawn_blocking(work).await.map_err(io::Error::other)?
+    crate::blocking::run(work).await?
 }
