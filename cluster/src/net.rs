@@ -26,6 +26,8 @@ mod either {
     };
     use turmoil::net as simulated;
 
+    use super::weather;
+
     /// Listens for connections.
     pub(crate) enum TcpListener {
         Real(real::TcpListener),
@@ -146,7 +148,14 @@ mod either {
         pub(crate) async fn send_to(&self, datagram: &[u8], to: impl Address) -> io::Result<usize> {
             match self {
                 Self::Real(it) => it.send_to(datagram, to).await,
-                Self::Simulated(it, _) => it.send_to(datagram, resolve(&to)?).await,
+                Self::Simulated(it, ip) => {
+                    let to = resolve(&to)?;
+                    // What is lost is lost without a word.
+                    match weather::takes(*ip, to.ip()) {
+                        true => Ok(datagram.len()),
+                        false => it.send_to(datagram, to).await,
+                    }
+                }
             }
         }
 
@@ -179,6 +188,36 @@ mod either {
     /// A simulated host has one address, and turmoil listens there when told to listen everywhere.
     fn everywhere(address: SocketAddr) -> SocketAddr {
         SocketAddr::new(IpAddr::V4(Ipv4Addr::UNSPECIFIED), address.port())
+    }
+}
+
+/// What happens to datagrams under way in a simulation; turmoil knows nothing between all and none.
+#[cfg(test)]
+pub(crate) mod weather {
+    use std::{
+        cell::{Cell, RefCell},
+        collections::BTreeSet,
+        net::IpAddr,
+    };
+
+    thread_local! {
+        static LOSS: Cell<f64> = const { Cell::new(0.0) };
+        static CUT: RefCell<BTreeSet<(IpAddr, IpAddr)>> = const { RefCell::new(BTreeSet::new()) };
+    }
+
+    /// This part of all datagrams is lost from now on.
+    pub(crate) fn set_loss(rate: f64) {
+        LOSS.set(rate);
+    }
+
+    /// No datagram passes from now on between these, from the first to the second.
+    pub(crate) fn set_cut(pairs: BTreeSet<(IpAddr, IpAddr)>) {
+        CUT.set(pairs);
+    }
+
+    /// Whether a datagram is lost.
+    pub(super) fn takes(from: IpAddr, to: IpAddr) -> bool {
+        CUT.with_borrow(|cut| cut.contains(&(from, to))) || rand::random::<f64>() < LOSS.get()
     }
 }
 

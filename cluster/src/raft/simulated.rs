@@ -55,7 +55,7 @@ impl SimulatedDisk {
     /// Puts an empty disk into the host of that address.
     pub(crate) fn install(address: IpAddr) -> Self {
         let disk = Self::default();
-        disk.set_sync_time(Duration::from_micros(500), Duration::from_millis(3));
+        disk.set_usual_sync_time();
         DISKS.with_borrow_mut(|disks| disks.insert(address, disk.clone()));
         disk
     }
@@ -63,6 +63,11 @@ impl SimulatedDisk {
     /// How long a sync takes from now on.
     pub(crate) fn set_sync_time(&self, shortest: Duration, longest: Duration) {
         self.0.lock().sync = (shortest, longest);
+    }
+
+    /// A sync takes as long as on a good disk.
+    pub(crate) fn set_usual_sync_time(&self) {
+        self.set_sync_time(Duration::from_micros(500), Duration::from_millis(3));
     }
 
     /// The host stops dead. What was being written is there afterwards, or is not.

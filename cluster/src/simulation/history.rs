@@ -24,6 +24,8 @@ pub(super) enum Operation {
 pub(super) enum Answer {
     /// The write was acknowledged, or the read returned this.
     Value(Value),
+    /// It was not done and never will be.
+    NotDone,
     /// Nothing, or an error that leaves open whether it was done.
     Unknown,
 }

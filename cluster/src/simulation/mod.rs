@@ -9,19 +9,26 @@
 //! ```
 //!
 //! - `entropy`: one seed for all randomness. `world`: the hosts and their run. `faults`: what goes wrong and when.
-//! - `workload`: what is asked of the agents. `history`: what they answered. `linearizability`: whether that can be.
+//! - `shared`: the board hosts and driver write on. `workload`: what is asked of the agents. `history`: what they answered. `linearizability`: whether that can be.
 //! - `invariants`: what must hold. `observer`: what the code under test tells of its inside. `runs`: the tests.
 //!
 //! One simulation is one thread of one process: what is global in libraries (a counter that seeds a runtime) would make
 //! a second one in the same process another one. `runs` starts the processes.
 
 mod entropy;
+mod faults;
 mod history;
+mod invariants;
 mod linearizability;
 mod observer;
+mod runs;
+mod shared;
+mod workload;
+mod world;
 
 use std::cell::Cell;
 
+use self::faults::Weather;
 pub(crate) use self::observer::observe;
 
 /// A bug put back on purpose, to see that it is found.
@@ -55,4 +62,32 @@ pub(crate) fn is_running() -> bool {
 /// The bug this simulation has, if any.
 pub(crate) fn bug() -> Option<Bug> {
     BUG.get()
+}
+
+fn set_bug(bug: Option<Bug>) {
+    BUG.set(bug);
+}
+
+/// What kind of a simulation it is: follows from the seed.
+#[derive(Clone, Debug)]
+struct Setup {
+    seed: u64,
+    servers: usize,
+    clients: usize,
+    weather: Weather,
+    multiplier: u32,
+    snapshot_threshold: u64,
+}
+
+impl Setup {
+    fn of(seed: u64) -> Self {
+        Self {
+            seed,
+            servers: 1,
+            clients: 0,
+            weather: if seed.is_multiple_of(4) { Weather::Drizzle } else { Weather::Storm },
+            multiplier: if seed.is_multiple_of(3) { 5 } else { 1 },
+            snapshot_threshold: if seed.is_multiple_of(2) { 40 } else { 400 },
+        }
+    }
 }

@@ -1,0 +1,163 @@
+//! What the hosts of a simulation and its driver share: the history, the trace, the agents that run.
+//!
+//! One thread, so plain cells. Everything a host notes here stays when it crashes.
+
+use std::{
+    cell::{Cell, RefCell},
+    collections::{BTreeMap, BTreeSet, VecDeque},
+    fmt::Display,
+    rc::Rc,
+    time::Duration,
+};
+
+use super::{
+    faults::Host,
+    history::{Answer, History, Key, Operation, Value},
+};
+use crate::agent::Agent;
+
+/// The board everybody writes on. Clones share it.
+#[derive(Clone, Default)]
+pub(super) struct Shared(Rc<Board>);
+
+#[derive(Default)]
+struct Board {
+    now: Cell<Duration>,
+    /// Whether agents are still asked for things.
+    quiet: Cell<bool>,
+    history: RefCell<History>,
+    /// What was acknowledged at which index of the log.
+    acknowledged: RefCell<BTreeMap<u64, (Key, Value)>>,
+    trace: RefCell<Vec<String>>,
+    violations: RefCell<Vec<String>>,
+    agents: RefCell<BTreeMap<Host, Agent>>,
+    /// What each watcher saw last.
+    seen: RefCell<BTreeMap<(Host, Key), Value>>,
+    orders: RefCell<BTreeMap<Host, VecDeque<Order>>>,
+    probed: RefCell<BTreeSet<Host>>,
+}
+
+/// What the driver has a host do.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Order {
+    /// Its clock leaps ahead.
+    Jump(Duration),
+    /// Everything is written and read through its agent.
+    Probe,
+}
+
+impl Shared {
+    /// The time since the simulation began.
+    pub(super) fn now(&self) -> Duration {
+        self.0.now.get()
+    }
+
+    pub(super) fn set_now(&self, now: Duration) {
+        self.0.now.set(now);
+    }
+
+    /// Whether nothing more is to be asked.
+    pub(super) fn is_quiet(&self) -> bool {
+        self.0.quiet.get()
+    }
+
+    pub(super) fn set_quiet(&self, quiet: bool) {
+        self.0.quiet.set(quiet);
+    }
+
+    /// Adds a line to the trace.
+    pub(super) fn note(&self, line: impl Display) {
+        let line = format!("{:>9.3} {line}", self.now().as_secs_f64());
+        tracing::debug!(target: "simulation", "{line}");
+        self.0.trace.borrow_mut().push(line);
+    }
+
+    /// Something is not as it must be.
+    pub(super) fn violate(&self, what: impl Display) {
+        self.note(format_args!("VIOLATION {what}"));
+        self.0.violations.borrow_mut().push(what.to_string());
+    }
+
+    pub(super) fn violations(&self) -> Vec<String> {
+        self.0.violations.borrow().clone()
+    }
+
+    pub(super) fn trace(&self) -> Vec<String> {
+        self.0.trace.borrow().clone()
+    }
+
+    pub(super) fn history(&self) -> std::cell::Ref<'_, History> {
+        self.0.history.borrow()
+    }
+
+    /// A value nobody wrote yet.
+    pub(super) fn fresh_value(&self) -> u32 {
+        self.0.history.borrow_mut().fresh_value()
+    }
+
+    pub(super) fn ask(&self, host: Host, key: Key, operation: Operation) -> (Key, usize) {
+        let call = self.0.history.borrow_mut().ask(key, operation);
+        self.note(format_args!("host {host} asks {call:?} {operation:?}"));
+        call
+    }
+
+    pub(super) fn answer(&self, host: Host, call: (Key, usize), answer: Answer, why: &str) {
+        self.note(format_args!("host {host} told {call:?} {answer:?} {why}"));
+        self.0.history.borrow_mut().answer(call, answer);
+    }
+
+    /// A write was acknowledged with this index.
+    pub(super) fn acknowledge(&self, index: u64, key: Key, value: Value) {
+        if let Some(other) = self.0.acknowledged.borrow_mut().insert(index, (key, value)) {
+            self.violate(format_args!("two writes were acknowledged at index {index}: {other:?}, {:?}", (key, value)));
+        }
+    }
+
+    pub(super) fn acknowledged(&self) -> BTreeMap<u64, (Key, Value)> {
+        self.0.acknowledged.borrow().clone()
+    }
+
+    /// The agents that run, by host.
+    pub(super) fn agents(&self) -> BTreeMap<Host, Agent> {
+        self.0.agents.borrow().clone()
+    }
+
+    pub(super) fn agent_started(&self, host: Host, agent: Agent) {
+        self.note(format_args!("host {host} started"));
+        self.0.agents.borrow_mut().insert(host, agent);
+    }
+
+    /// Forgets the agent of a host that is about to crash, and what its watchers saw.
+    pub(super) fn agent_gone(&self, host: Host) {
+        self.note(format_args!("host {host} gone"));
+        drop(self.0.agents.borrow_mut().remove(&host));
+        self.0.seen.borrow_mut().retain(|(of, _), _| *of != host);
+    }
+
+    pub(super) fn watcher_saw(&self, host: Host, key: Key, value: Value) {
+        self.0.seen.borrow_mut().insert((host, key), value);
+    }
+
+    pub(super) fn seen_by_watcher(&self, host: Host, key: Key) -> Option<Value> {
+        self.0.seen.borrow().get(&(host, key)).copied()
+    }
+
+    /// Has a host do something.
+    pub(super) fn order(&self, host: Host, order: Order) {
+        self.0.orders.borrow_mut().entry(host).or_default().push_back(order);
+    }
+
+    pub(super) fn next_order(&self, host: Host) -> Option<Order> {
+        self.0.orders.borrow_mut().get_mut(&host)?.pop_front()
+    }
+
+    pub(super) fn probe_done(&self, host: Host) {
+        self.note(format_args!("host {host} answers again"));
+        self.0.probed.borrow_mut().insert(host);
+    }
+
+    /// Whether that many hosts have done their probes.
+    pub(super) fn probes_done(&self, hosts: usize) -> bool {
+        self.0.probed.borrow().len() == hosts
+    }
+}
