@@ -1,8 +1,8 @@
 //! The simulations CI runs, and the one that replays a seed.
 //!
 //! Each runs in a process of its own (this test binary, told to run [`one`]), as many at once as there are processors.
-//! `USHER_SIM_SEEDS` says how many seeds, `USHER_SIM_FIRST` which is the first; `USHER_SIM_TRACE` names a file for the
-//! whole trace of [`one`].
+//! `USHER_SIM_SEEDS` says how many seeds, `USHER_SIM_FIRST` which is the first. For [`one`] `USHER_SIM_TRACE` names a file
+//! for the whole trace, and `USHER_SIM_LOG` says what of the log is printed (such as `info` or `simulation=debug,info`).
 
 use std::{
     env, fs,
@@ -10,12 +10,14 @@ use std::{
     sync::atomic::{AtomicU64, Ordering},
 };
 
-use super::{Bug, Setup, entropy, world};
+use super::{Bug, Setup, entropy, log, world};
 
 /// Seeds CI runs.
 const SEEDS: u64 = 24;
 /// The lines of the trace a failure shows.
 const LAST_LINES: usize = 60;
+/// What two equal runs must log alike: what we say, and every packet. What openraft says has clock times in it.
+const OURS: &str = "agent=info,turmoil=trace";
 /// Deep enough for the search of an order of several hundred calls.
 const STACK: usize = 256 * 1024 * 1024;
 
@@ -130,13 +132,21 @@ fn a_watcher_that_is_not_told_of_a_snapshot_is_found() {
 fn one() {
     let seed = number("USHER_SIM_SEED").unwrap_or(0);
     let bug = env::var("USHER_SIM_BUG").ok().map(|name| Bug::named(&name).expect("the name of a bug"));
+    let trace = env::var("USHER_SIM_TRACE").ok();
+    let filter = env::var("USHER_SIM_LOG").ok();
+    log::note_panics();
+    let with_packets = trace.is_some();
     let run = move || {
         entropy::seed(seed);
         super::set_bug(bug);
+        let _listening = match filter {
+            Some(filter) => Some(log::listen(&filter, true)),
+            None => with_packets.then(|| log::listen(OURS, false)),
+        };
         world::run(&Setup::of(seed))
     };
     let report = std::thread::Builder::new().stack_size(STACK).spawn(run).unwrap().join().unwrap();
-    if let Ok(path) = env::var("USHER_SIM_TRACE") {
+    if let Some(path) = trace {
         fs::write(path, report.trace.join("\n")).unwrap();
     }
     println!("seed {seed}: {}", report.summary);

@@ -21,7 +21,7 @@ use super::{
     Setup,
     faults::{self, Fault, Host, Planned},
     invariants::{self, false_death::FalseDeath, log_matching, watchers::Watchers},
-    observe, observer,
+    log, observe, observer,
     shared::{Order, Shared},
     workload,
 };
@@ -224,6 +224,9 @@ impl World {
                 self.shared.violate(violation);
             }
         }
+        for panic in log::take_panics() {
+            self.shared.violate(format_args!("a panic: {panic}"));
+        }
         if at(500) {
             self.note_status();
         }
@@ -235,6 +238,7 @@ impl World {
     }
 
     fn note_status(&self) {
+        self.shared.note(format_args!("checksum of everything logged and sent: {:08x}", log::checksum()));
         for (host, agent) in self.shared.agents() {
             let status = agent.status();
             let members: Vec<_> =
