@@ -21,6 +21,7 @@ pub mod access;
 pub mod agent;
 mod blocking;
 pub mod catalog;
+mod clock;
 pub mod datadir;
 pub mod gossip;
 mod leader;

@@ -159,6 +159,21 @@ mod either {
             }
         }
 
+        pub(crate) fn try_send_to(&self, datagram: &[u8], to: SocketAddr) -> io::Result<usize> {
+            match self {
+                Self::Real(it) => it.try_send_to(datagram, to),
+                Self::Simulated(_, ip) if weather::takes(*ip, to.ip()) => Ok(datagram.len()),
+                Self::Simulated(it, _) => it.try_send_to(datagram, to),
+            }
+        }
+
+        pub(crate) fn try_recv_from(&self, buffer: &mut [u8]) -> io::Result<(usize, SocketAddr)> {
+            match self {
+                Self::Real(it) => it.try_recv_from(buffer),
+                Self::Simulated(it, _) => it.try_recv_from(buffer),
+            }
+        }
+
         pub(crate) async fn recv_from(&self, buffer: &mut [u8]) -> io::Result<(usize, SocketAddr)> {
             match self {
                 Self::Real(it) => it.recv_from(buffer).await,

@@ -197,8 +197,8 @@ impl Gossip {
         let request = request.await.map_err(|_| stopped())?;
         let reply =
             self.shared.frames.ask(address, &request, self.timing.exchange).await.map_err(|error| match error {
+                AskError::Unreachable(reason) => JoinError::Unreachable { address, reason },
                 AskError::Refused(reason) => JoinError::Refused { address, reason },
-                error => JoinError::Unreachable { address, reason: error.to_string() },
             })?;
         if !matches!(reply, Reply::Sync(_)) {
             return Err(JoinError::Refused { address, reason: "the answer is to another question".to_owned() });
@@ -252,7 +252,7 @@ impl Gossip {
     async fn keys_of(&self, member: &Member, operation: KeyOperation) -> Result<keyring::KeyAnswer, String> {
         if *member.name == *self.name {
             let keyring = self.shared.keyring.clone();
-            return tokio::task::spawn_blocking(move || keyring.apply(&operation)).await.map_err(|it| it.to_string());
+            return crate::blocking::run(move || keyring.apply(&operation)).await.map_err(|it| it.to_string());
         }
         let address = SocketAddr::new(member.address, member.port);
         match self.shared.frames.ask(address, &Request::Keys(operation), KEYS).await {
@@ -275,7 +275,7 @@ impl Gossip {
             if written.as_ref() != Some(&snapshot) {
                 let (path, snapshot) = (path.clone(), snapshot.clone());
                 // A slow disk must not hold up gossip. It fails only if the runtime ends.
-                let _ = tokio::task::spawn_blocking(move || snapshot.write(&path)).await;
+                let _ = crate::blocking::run(move || snapshot.write(&path)).await;
             }
             let stopped = self.shared.stop.is_cancelled();
             if stopped && written.as_ref() == Some(&snapshot) {
@@ -345,6 +345,6 @@ fn rng() -> StdRng {
 }
 
 fn now_in_microseconds() -> u64 {
-    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
+    let now = crate::clock::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
     u64::try_from(now.as_micros()).unwrap_or(u64::MAX)
 }

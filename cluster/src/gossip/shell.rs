@@ -275,7 +275,7 @@ async fn serve(mut stream: TcpStream, peer: SocketAddr, shared: &Shared) -> Resu
         }
         Request::Keys(operation) => {
             let keyring = shared.keyring.clone();
-            match tokio::task::spawn_blocking(move || keyring.apply(&operation)).await {
+            match crate::blocking::run(move || keyring.apply(&operation)).await {
                 Ok(answer) => Reply::Keys(answer),
                 Err(error) => Reply::Refused(format!("the operation failed: {error}")),
             }

@@ -27,7 +27,10 @@ mod shared;
 mod workload;
 mod world;
 
-use std::cell::Cell;
+use std::{
+    cell::Cell,
+    time::{Duration, SystemTime, UNIX_EPOCH},
+};
 
 use self::faults::Weather;
 pub(crate) use self::observer::observe;
@@ -60,6 +63,11 @@ pub(crate) fn is_running() -> bool {
     turmoil::in_simulation()
 }
 
+/// The time a simulated host's clock shows: the simulation begins in 2027, whenever it is run.
+pub(crate) fn wall_clock() -> Option<SystemTime> {
+    turmoil::sim_elapsed().map(|elapsed| UNIX_EPOCH + Duration::from_secs(1_800_000_000) + elapsed)
+}
+
 /// The bug this simulation has, if any.
 pub(crate) fn bug() -> Option<Bug> {
     BUG.get()
@@ -69,10 +77,20 @@ fn set_bug(bug: Option<Bug>) {
     BUG.set(bug);
 }
 
+/// What runs on the hosts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Software {
+    /// Whole agents.
+    Agents,
+    /// Membership alone, among more hosts.
+    Gossip,
+}
+
 /// What kind of a simulation it is: follows from the seed.
 #[derive(Clone, Debug)]
 struct Setup {
     seed: u64,
+    software: Software,
     servers: usize,
     clients: usize,
     weather: Weather,
@@ -82,13 +100,19 @@ struct Setup {
 
 impl Setup {
     fn of(seed: u64) -> Self {
+        let software = if seed % 5 == 4 { Software::Gossip } else { Software::Agents };
+        let (servers, clients) = match software {
+            Software::Agents => (1, 0),
+            Software::Gossip => (3, 9),
+        };
         Self {
             seed,
-            servers: 1,
-            clients: 0,
-            weather: if seed.is_multiple_of(4) { Weather::Drizzle } else { Weather::Storm },
+            software,
+            servers,
+            clients,
+            weather: if seed.is_multiple_of(2) { Weather::Drizzle } else { Weather::Storm },
             multiplier: if seed.is_multiple_of(3) { 5 } else { 1 },
-            snapshot_threshold: if seed.is_multiple_of(2) { 40 } else { 400 },
+            snapshot_threshold: if seed.is_multiple_of(4) { 400 } else { 40 },
         }
     }
 }

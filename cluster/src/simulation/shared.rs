@@ -14,7 +14,7 @@ use super::{
     faults::Host,
     history::{Answer, History, Key, Operation, Value},
 };
-use crate::agent::Agent;
+use crate::{agent::Agent, gossip::Gossip, membership::Member};
 
 /// The board everybody writes on. Clones share it.
 #[derive(Clone, Default)]
@@ -31,6 +31,8 @@ struct Board {
     trace: RefCell<Vec<String>>,
     violations: RefCell<Vec<String>>,
     agents: RefCell<BTreeMap<Host, Agent>>,
+    /// The members of hosts that only gossip.
+    pools: RefCell<BTreeMap<Host, Gossip>>,
     /// What each watcher saw last.
     seen: RefCell<BTreeMap<(Host, Key), Value>>,
     orders: RefCell<BTreeMap<Host, VecDeque<Order>>>,
@@ -127,10 +129,24 @@ impl Shared {
         self.0.agents.borrow_mut().insert(host, agent);
     }
 
+    pub(super) fn gossip_started(&self, host: Host, gossip: Gossip) {
+        self.note(format_args!("host {host} started"));
+        self.0.pools.borrow_mut().insert(host, gossip);
+    }
+
+    /// Whom each running host takes for what.
+    pub(super) fn members(&self) -> BTreeMap<Host, Vec<Member>> {
+        let agents = self.0.agents.borrow();
+        let pools = self.0.pools.borrow();
+        let of_agents = agents.iter().map(|(host, agent)| (*host, agent.members_lan()));
+        of_agents.chain(pools.iter().map(|(host, gossip)| (*host, gossip.members().to_vec()))).collect()
+    }
+
     /// Forgets the agent of a host that is about to crash, and what its watchers saw.
     pub(super) fn agent_gone(&self, host: Host) {
         self.note(format_args!("host {host} gone"));
         drop(self.0.agents.borrow_mut().remove(&host));
+        drop(self.0.pools.borrow_mut().remove(&host));
         self.0.seen.borrow_mut().retain(|(of, _), _| *of != host);
     }
 

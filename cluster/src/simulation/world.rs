@@ -9,16 +9,17 @@
 //! between two ticks. The first violation ends the run.
 
 use std::{
-    collections::BTreeSet,
-    net::{IpAddr, Ipv4Addr},
+    collections::{BTreeMap, BTreeSet},
+    net::{IpAddr, Ipv4Addr, SocketAddr},
     sync::Arc,
     time::Duration,
 };
 
 use rand::{SeedableRng, rngs::StdRng};
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use super::{
-    Setup,
+    Setup, Software,
     faults::{self, Fault, Host, Planned},
     invariants::{self, false_death::FalseDeath, log_matching, watchers::Watchers},
     log, observe, observer,
@@ -28,8 +29,9 @@ use super::{
 use crate::{
     access::AllowAll,
     agent::{Agent, Options},
+    gossip::{self, Gossip, Pool},
     local::{Source, definition::ServiceDefinition},
-    net::weather,
+    net::{TcpListener, UdpSocket, weather},
     raft::simulated::SimulatedDisk,
 };
 
@@ -115,9 +117,17 @@ impl World {
         let hosts = setup.servers + setup.clients;
         let disks = (0..hosts).map(|host| SimulatedDisk::install(address(host))).collect();
         for host in 0..hosts {
-            let options = options(setup, host, directory.path());
             let shared = shared.clone();
-            sim.host(address(host), move || run_host(shared.clone(), host, options.clone()));
+            match setup.software {
+                Software::Agents => {
+                    let options = options(setup, host, directory.path());
+                    sim.host(address(host), move || run_agent(shared.clone(), host, options.clone()));
+                }
+                Software::Gossip => {
+                    let snapshot = directory.path().join(host.to_string());
+                    sim.host(address(host), move || run_gossip(shared.clone(), host, snapshot.clone()));
+                }
+            }
         }
         Self {
             sim,
@@ -161,6 +171,9 @@ impl World {
         self.apply_network();
         self.shared.set_quiet(true);
         self.until_well(RECOVERY, "recovering")?;
+        if self.setup.software == Software::Gossip {
+            return Ok(());
+        }
         for host in 0..self.hosts() {
             self.shared.order(host, Order::Probe);
         }
@@ -182,8 +195,7 @@ impl World {
             if !self.sim.elapsed().as_millis().is_multiple_of(100) {
                 continue;
             }
-            let Err(reason) = invariants::convergence::check(&self.shared, self.setup.servers, self.setup.clients)
-            else {
+            let Err(reason) = invariants::convergence::check(&self.shared, &self.setup) else {
                 self.shared.note(format_args!("well: {what}"));
                 return Ok(());
             };
@@ -241,17 +253,14 @@ impl World {
         self.shared.note(format_args!("checksum of everything logged and sent: {:08x}", log::checksum()));
         for (host, agent) in self.shared.agents() {
             let status = agent.status();
-            let members: Vec<_> =
-                agent.members_lan().iter().map(|it| format!("{}={}", it.name, it.status.as_str())).collect();
             self.shared.note(format_args!(
-                "host {host}: {} term {} last {} committed {} applied {}; {}",
-                status.role,
-                status.term,
-                status.last_log_index,
-                status.commit_index,
-                status.applied_index,
-                members.join(" ")
+                "host {host}: {} term {} last {} committed {} applied {}",
+                status.role, status.term, status.last_log_index, status.commit_index, status.applied_index,
             ));
+        }
+        for (host, members) in self.shared.members() {
+            let members: Vec<_> = members.iter().map(|it| format!("{}={}", it.name, it.status.as_str())).collect();
+            self.shared.note(format_args!("host {host} knows {}", members.join(" ")));
         }
     }
 
@@ -401,7 +410,7 @@ fn options(setup: &Setup, host: Host, directory: &std::path::Path) -> Options {
 }
 
 /// What runs on a host.
-async fn run_host(shared: Shared, host: Host, options: Options) -> turmoil::Result {
+async fn run_agent(shared: Shared, host: Host, options: Options) -> turmoil::Result {
     let agent = match Agent::start(options, Arc::new(AllowAll)).await {
         Ok(agent) => agent,
         Err(error) => {
@@ -420,6 +429,34 @@ async fn run_host(shared: Shared, host: Host, options: Options) -> turmoil::Resu
             Some(Order::Probe) => drop(tokio::task::spawn_local(probe(shared.clone(), host, agent.clone()))),
             None => {}
         }
+    }
+}
+
+/// What runs on a host that only gossips.
+async fn run_gossip(shared: Shared, host: Host, snapshot: std::path::PathBuf) -> turmoil::Result {
+    let advertise = SocketAddr::new(address(host), 8301);
+    let options = gossip::Options {
+        pool: Pool::Lan,
+        cluster: "dc1".to_owned(),
+        name: name(host),
+        id: format!("00000000-0000-4000-8000-{host:012}"),
+        advertise,
+        tags: BTreeMap::new(),
+        reconnect_timeout: Duration::from_secs(72 * 3600),
+        keyring: Arc::default(),
+        snapshot: Some(snapshot),
+        rejoin_after_leave: false,
+    };
+    let (udp, tcp) = (UdpSocket::bind(advertise).await?, TcpListener::bind(advertise).await?);
+    let gossip = Gossip::start(options, udp, tcp, &TaskTracker::new(), CancellationToken::new());
+    shared.gossip_started(host, gossip.clone());
+    let mut joined = host == 0;
+    loop {
+        tokio::time::sleep(Duration::from_millis(20)).await;
+        if let Some(Order::Jump(by)) = shared.next_order(host) {
+            tokio::time::advance(by).await;
+        }
+        joined = joined || gossip.join(SocketAddr::new(address(0), 8301)).await.is_ok();
     }
 }
 

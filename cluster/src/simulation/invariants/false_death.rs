@@ -26,9 +26,9 @@ impl FalseDeath {
         }
         let excused = self.last_cause.is_some_and(|last| now < last + AFTERMATH);
         let accused: BTreeSet<_> = shared
-            .agents()
+            .members()
             .into_iter()
-            .flat_map(|(host, agent)| agent.members_lan().into_iter().map(move |member| (host, member)))
+            .flat_map(|(host, members)| members.into_iter().map(move |member| (host, member)))
             .filter(|(_, member)| matches!(member.status, MemberStatus::Failed | MemberStatus::Left))
             .map(|(host, member)| (host, member.name))
             .collect();
