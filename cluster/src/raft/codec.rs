@@ -1,4 +1,4 @@
-//! The bytes Raft keeps on disk (and will send): ours, not openraft's, so that either can change without the other.
+//! The bytes Raft keeps on disk and sends: ours, not openraft's, so that either can change without the other.
 //!
 //! ```text
 //!   record:  kind (1) │ version (1) │ body: named MessagePack │ CRC-32 of all before (4, little endian)
@@ -39,6 +39,24 @@ pub(super) enum Kind {
     SnapshotRecord = 7,
     /// A snapshot's end.
     SnapshotTrailer = 8,
+    /// The servers this one has promised to found a cluster with.
+    Pledge = 9,
+    /// What comes before the entries a leader sends.
+    Append = 64,
+    /// What a follower says to them.
+    AppendAnswer = 65,
+    /// A candidate asks for a vote, or whether it would be given one.
+    Ballot = 66,
+    /// The answer to that.
+    BallotAnswer = 67,
+    /// A leader hands leadership over.
+    Transfer = 68,
+    /// The answer to that.
+    TransferAnswer = 69,
+    /// A leader offers a snapshot.
+    Offer = 70,
+    /// What a follower says to the offer, or to the snapshot.
+    OfferAnswer = 71,
 }
 
 /// The version of every record's body written today.
@@ -110,18 +128,12 @@ pub(super) fn decode_entry(index: u64, bytes: &[u8]) -> Result<Entry, CodecError
 
 /// The vote, as bytes.
 pub(super) fn encode_vote(vote: &Vote) -> Result<Vec<u8>, CodecError> {
-    let stored =
-        StoredVote { term: vote.leader_id.term, voted_for: vote.leader_id.voted_for, committed: vote.committed };
-    encode(Kind::Vote, &stored)
+    encode(Kind::Vote, &StoredVote::from(vote))
 }
 
 /// The vote of `bytes`.
 pub(super) fn decode_vote(bytes: &[u8]) -> Result<Vote, CodecError> {
-    let stored: StoredVote = decode(Kind::Vote, bytes)?;
-    Ok(match stored.committed {
-        true => Vote::new_committed(stored.term, stored.voted_for),
-        false => Vote::new(stored.term, stored.voted_for),
-    })
+    Ok(decode::<StoredVote>(Kind::Vote, bytes)?.into())
 }
 
 /// Any other value as a record of that kind.
@@ -270,11 +282,27 @@ enum PayloadIn {
     Membership(StoredConfig),
 }
 
-#[derive(Serialize, Deserialize)]
-struct StoredVote {
+/// A vote as stored and sent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct StoredVote {
     term: u64,
     voted_for: u64,
     committed: bool,
+}
+
+impl From<&Vote> for StoredVote {
+    fn from(vote: &Vote) -> Self {
+        Self { term: vote.leader_id.term, voted_for: vote.leader_id.voted_for, committed: vote.committed }
+    }
+}
+
+impl From<StoredVote> for Vote {
+    fn from(stored: StoredVote) -> Self {
+        match stored.committed {
+            true => Self::new_committed(stored.term, stored.voted_for),
+            false => Self::new(stored.term, stored.voted_for),
+        }
+    }
 }
 
 /// The members and, of them, the voters: two sets while a change of voters is under way.

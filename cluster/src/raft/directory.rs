@@ -5,6 +5,7 @@
 //!   log.redb          the log, the vote, this server's Raft id
 //!   log.mark          how far log.redb is known to be on disk (see `mark`)
 //!   snapshots/        snapshot-<term>-<index>.snap, newest two
+//!   pledge            the servers this one has promised to found a cluster with (see `founding`)
 //! ```
 //!
 //! A log is only ever made where there is none and nothing else either: what looks like the remains of one is refused
@@ -24,6 +25,7 @@ const NEW_LOG: &str = "log.redb.new";
 const MARK: &str = "log.mark";
 const NEW_MARK: &str = "log.mark.new";
 const SNAPSHOTS: &str = "snapshots";
+const PLEDGE: &str = "pledge";
 
 /// The directory, for as long as this process alone uses it.
 #[derive(Debug)]
@@ -132,6 +134,11 @@ impl Directory {
     /// Where snapshots are.
     pub(super) fn snapshots(&self) -> PathBuf {
         self.path.join(SNAPSHOTS)
+    }
+
+    /// The promise.
+    pub(super) fn pledge(&self) -> PathBuf {
+        self.path.join(PLEDGE)
     }
 
     /// Makes renames and new files in the directory durable, and the directory itself.

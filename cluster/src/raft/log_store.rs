@@ -30,6 +30,7 @@ use super::{
     disk::{Disk, Reader, Record, Recovered},
     failure::Failure,
     types::{Entry, LogId, TypeConfig, Vote},
+    wire,
     writer::{self, Job},
 };
 
@@ -124,6 +125,12 @@ impl RaftLogReader<TypeConfig> for LogStore {
         let records = self.records(half_open(&range))?;
         let entries = records.iter().map(|(index, record)| codec::decode_entry(*index, record));
         entries.collect::<Result<Vec<_>, _>>().map_err(io::Error::from)
+    }
+
+    /// As many as one message carries.
+    async fn limited_get_log_entries(&mut self, start: u64, end: u64) -> io::Result<Vec<Entry>> {
+        let end = self.tail.lock().end_of_batch(start, end, wire::BATCH_BYTES as u64);
+        self.try_get_log_entries(start..end).await
     }
 
     async fn read_vote(&mut self) -> io::Result<Option<Vote>> {
@@ -270,6 +277,12 @@ impl Tail {
         self.lock().last
     }
 
+    /// Whether there never was an entry nor a vote.
+    pub(super) fn is_pristine(&self) -> bool {
+        let ends = self.lock();
+        ends.last.is_none() && ends.vote.is_none()
+    }
+
     /// Entries up to this index are on disk.
     pub(super) fn flushed(&self, index: u64) {
         let mut ends = self.lock();
@@ -354,6 +367,20 @@ impl Ends {
             self.recent.push_back(record.clone());
         }
         self.last = Some(last);
+    }
+
+    /// Where a batch has to end that begins with `start` and is no larger than `limit`; it has one entry at least.
+    fn end_of_batch(&self, start: u64, end: u64, limit: u64) -> u64 {
+        let skip = start.saturating_sub(self.start()) as usize;
+        let (mut bytes, mut stop) = (0, start);
+        for size in self.sizes.iter().skip(skip) {
+            bytes += u64::from(*size);
+            if stop >= end || (stop > start && bytes > limit) {
+                break;
+            }
+            stop += 1;
+        }
+        stop.max(start.saturating_add(1)).min(end)
     }
 
     /// Splits a range into what only the disk has and the records in memory.

@@ -3,7 +3,7 @@
 //! ```text
 //!   propose ──► openraft ──► log_store ──► writer ──► disk (redb), mark
 //!                  │  ▲           │ committed entries
-//!                  │  └ network   ▼
+//!   other servers ◄┤  └ network   ▼
 //!                  │        state_machine ──► catalog (published once a batch) ──► the proposer is answered
 //!                  └──────► snapshot (state at one entry; the log before it goes)
 //! ```
@@ -11,18 +11,26 @@
 //! - `types`: what openraft is instantiated with. `codec`: the bytes on disk. `timing`: its configuration.
 //! - `directory`, `held_file`, `mark`, `disk`, `writer`, `log_store`: the log.
 //! - `state_machine`, `snapshot`, `compaction`: the catalog's side.
-//! - `network`: the way to other servers. `failure`: the reason to stop. `start`: putting it together.
+//! - `network`, `transfer`, `inbound`, `wire`: the way to other servers, theirs to this one, and the bytes on it.
+//! - `founding`, `members`, `leading`, `contact`: what a cluster of several needs.
+//! - `failure`: the reason to stop. `start`: putting it together.
 //!
-//! Knows the catalog's commands and its state; nothing of agents, DNS or HTTP. A cluster has one voter for now.
+//! Knows the catalog's commands and its state, and how the server port carries bytes (`rpc`); nothing of agents, DNS or
+//! HTTP.
 
 mod codec;
 mod compaction;
+mod contact;
 mod directory;
 mod disk;
 mod failure;
+mod founding;
 mod held_file;
+mod inbound;
+mod leading;
 mod log_store;
 mod mark;
+mod members;
 mod network;
 #[cfg(test)]
 pub(crate) mod simulated;
@@ -30,7 +38,9 @@ mod snapshot;
 mod start;
 mod state_machine;
 mod timing;
+mod transfer;
 mod types;
+mod wire;
 mod writer;
 
 use std::{
@@ -47,16 +57,27 @@ use openraft::{
 };
 use tokio::time::Instant;
 
+pub(crate) use self::{
+    founding::FoundingError,
+    leading::{PeerProgress, TryError},
+    members::ChangeError,
+};
 use self::{
+    contact::Contact,
     failure::Failure,
+    founding::Pledges,
     log_store::LogStore,
     snapshot::Snapshots,
     state_machine::StateMachine,
+    transfer::Receiver,
     types::{Proposal, TypeConfig, term_of},
 };
-use crate::catalog::{
-    Catalog,
-    command::{Command, Outcome},
+use crate::{
+    catalog::{
+        Catalog,
+        command::{Command, Outcome},
+    },
+    rpc::frame::Budget,
 };
 
 /// How this server takes part in consensus.
@@ -197,9 +218,19 @@ const LONGEST_PAUSE: Duration = Duration::from_millis(50);
 #[derive(Clone)]
 pub struct Consensus {
     raft: Raft,
+    raft_id: u64,
     log: LogStore,
     snapshots: Snapshots,
     failure: Failure,
+    pledges: Pledges,
+    /// Held by the one who changes the configuration.
+    changes: Arc<tokio::sync::Mutex<()>>,
+    contact: Contact,
+    /// How old news of a leader may be for it still to count as one.
+    lease: Duration,
+    /// Memory for large messages of other servers.
+    inbound: Budget,
+    receiver: Receiver,
 }
 
 impl Consensus {
@@ -266,7 +297,7 @@ impl Consensus {
         };
         let peers: Vec<Peer> = membership.nodes().map(peer).collect();
         Status {
-            leader: peers.iter().find(|peer| peer.leader).map(|peer| peer.address.clone()),
+            leader: self.leader_in(&metrics).map(|(_, address)| address.to_string()),
             is_leader: metrics.state == ServerState::Leader,
             role: role(metrics.state),
             term: metrics.current_term,

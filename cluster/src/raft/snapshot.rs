@@ -40,6 +40,8 @@ pub(super) enum SnapshotData {
     State(Box<State>),
     /// A file.
     File(PathBuf),
+    /// A file another server sent, whole but not looked at, which has no final name yet.
+    Received(PathBuf),
 }
 
 /// Where this server keeps its snapshots. Clones share it.
@@ -121,6 +123,28 @@ impl Snapshots {
         }
     }
 
+    /// Keeps a snapshot another server sent; `state` is what it holds. It is durable when this returns.
+    pub(super) fn adopt(&self, meta: &SnapshotMeta, received: &Path, state: &State) -> io::Result<()> {
+        let Self::Files(files) = self else {
+            return self.keep(meta, state.clone()).map(drop);
+        };
+        let open = files.open.lock();
+        if !*open {
+            return Err(io::Error::other("consensus is stopping"));
+        }
+        fs::rename(received, files.directory.join(file_name(meta)))?;
+        sync_directory(&files.directory)?;
+        remove_older(&files.directory)
+    }
+
+    /// Where a snapshot another server sends may be put; nowhere on a server that keeps nothing on disk.
+    pub(super) fn unfinished(&self) -> Option<PathBuf> {
+        match self {
+            Self::Memory(_) => None,
+            Self::Files(files) => Some(files.directory.join("received").with_extension(UNFINISHED)),
+        }
+    }
+
     /// The newest snapshot, if there is one.
     pub(super) fn newest(&self) -> io::Result<Option<(SnapshotMeta, SnapshotData)>> {
         match self {
@@ -143,7 +167,7 @@ impl SnapshotData {
     pub(super) fn into_state(self, meta: &SnapshotMeta) -> io::Result<State> {
         match self {
             Self::State(state) => Ok(*state),
-            Self::File(path) => {
+            Self::File(path) | Self::Received(path) => {
                 let (found, state) = read(&path).map_err(|error| error.of(&path))?;
                 match found == *meta {
                     true => Ok(state),
@@ -220,7 +244,29 @@ fn remove_older(directory: &Path) -> io::Result<()> {
 
 fn write(path: &Path, meta: &SnapshotMeta, state: &State) -> io::Result<()> {
     let unfinished = path.with_extension(UNFINISHED);
-    let mut out = Output { file: BufWriter::new(File::create(&unfinished)?), checksum: crc32fast::Hasher::new() };
+    let file = write_to(BufWriter::new(File::create(&unfinished)?), meta, state)?;
+    file.into_inner().map_err(io::IntoInnerError::into_error)?.sync_all()?;
+    fs::rename(&unfinished, path)
+}
+
+/// What a file of the snapshot would hold.
+pub(super) fn to_bytes(meta: &SnapshotMeta, state: &State) -> io::Result<Vec<u8>> {
+    write_to(Vec::new(), meta, state)
+}
+
+/// The state in the bytes of a file, which must be what `meta` says.
+pub(super) fn from_bytes(meta: &SnapshotMeta, bytes: &[u8]) -> io::Result<State> {
+    let damaged = |reason: String| io::Error::new(io::ErrorKind::InvalidData, format!("the snapshot {reason}"));
+    match Input::new(bytes, bytes.len() as u64).and_then(read_whole) {
+        Ok((found, state)) if found == *meta => Ok(state),
+        Ok(_) => Err(damaged("is another than was announced".to_owned())),
+        Err(ReadError::Damaged(reason)) => Err(damaged(reason)),
+        Err(ReadError::Io(error)) => Err(error),
+    }
+}
+
+fn write_to<W: Write>(output: W, meta: &SnapshotMeta, state: &State) -> io::Result<W> {
+    let mut out = Output { file: output, checksum: crc32fast::Hasher::new() };
     out.write(MAGIC)?;
     out.write(&FORMAT.to_le_bytes())?;
     out.frame(&codec::encode(Kind::SnapshotHeader, &SnapshotHeader::new(meta))?)?;
@@ -231,18 +277,16 @@ fn write(path: &Path, meta: &SnapshotMeta, state: &State) -> io::Result<()> {
     }
     let trailer = SnapshotTrailer { records, checksum: out.checksum.clone().finalize() };
     out.frame(&codec::encode(Kind::SnapshotTrailer, &trailer)?)?;
-    let file = out.file.into_inner().map_err(io::IntoInnerError::into_error)?;
-    file.sync_all()?;
-    fs::rename(&unfinished, path)
+    Ok(out.file)
 }
 
 /// A file being written, and the checksum of what was.
-struct Output {
-    file: BufWriter<File>,
+struct Output<W> {
+    file: W,
     checksum: crc32fast::Hasher,
 }
 
-impl Output {
+impl<W: Write> Output<W> {
     fn write(&mut self, bytes: &[u8]) -> io::Result<()> {
         self.checksum.update(bytes);
         self.file.write_all(bytes)
@@ -261,7 +305,10 @@ fn read_meta(path: &Path) -> Result<SnapshotMeta, ReadError> {
 }
 
 fn read(path: &Path) -> Result<(SnapshotMeta, State), ReadError> {
-    let mut input = Input::open(path)?;
+    read_whole(Input::open(path)?)
+}
+
+fn read_whole<R: Read>(mut input: Input<R>) -> Result<(SnapshotMeta, State), ReadError> {
     let meta = input.header()?;
     let mut records = Records { input, read: 0, trailer: None, error: None };
     let state = State::restore(&mut records);
@@ -283,18 +330,24 @@ fn read(path: &Path) -> Result<(SnapshotMeta, State), ReadError> {
 }
 
 /// A file being read, and the checksum of what was.
-struct Input {
-    file: BufReader<File>,
+struct Input<R> {
+    file: R,
     /// Bytes the file still has: no length it tells is believed beyond that.
     left: u64,
     checksum: crc32fast::Hasher,
 }
 
-impl Input {
+impl Input<BufReader<File>> {
     fn open(path: &Path) -> Result<Self, ReadError> {
         let file = File::open(path)?;
         let left = file.metadata()?.len();
-        let mut input = Self { file: BufReader::new(file), left, checksum: crc32fast::Hasher::new() };
+        Self::new(BufReader::new(file), left)
+    }
+}
+
+impl<R: Read> Input<R> {
+    fn new(file: R, left: u64) -> Result<Self, ReadError> {
+        let mut input = Self { file, left, checksum: crc32fast::Hasher::new() };
         if input.take(MAGIC.len())? != MAGIC {
             return Err(ReadError::Damaged("is no snapshot of this program".to_owned()));
         }
@@ -333,14 +386,14 @@ impl Input {
 }
 
 /// The catalog's records of a file, up to the trailer or the first error.
-struct Records {
-    input: Input,
+struct Records<R> {
+    input: Input<R>,
     read: u64,
     trailer: Option<(SnapshotTrailer, u32)>,
     error: Option<ReadError>,
 }
 
-impl Records {
+impl<R: Read> Records<R> {
     fn advance(&mut self) -> Result<Option<Record>, ReadError> {
         let checksum = self.input.checksum.clone();
         let bytes = self.input.frame()?;
@@ -354,7 +407,7 @@ impl Records {
     }
 }
 
-impl Iterator for Records {
+impl<R: Read> Iterator for Records<R> {
     type Item = Record;
 
     fn next(&mut self) -> Option<Record> {

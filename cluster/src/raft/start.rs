@@ -9,23 +9,35 @@ use openraft::{
 };
 
 use super::{
-    Consensus, Metrics, Options, Raft, StartError, compaction, current,
+    Consensus, Metrics, Options, Raft, StartError, compaction,
+    contact::Contact,
+    current,
     directory::{Contents, Directory},
     disk::{Disk, Recovered},
     failure::Failure,
+    founding::Pledges,
+    inbound,
     log_store::LogStore,
     network::Network,
     snapshot::Snapshots,
     state_machine::StateMachine,
     timing,
+    transfer::Receiver,
     types::{LogId, Server, SnapshotMeta, TypeConfig},
 };
 use crate::catalog::{Catalog, State};
 
 pub(super) async fn start(options: Options, catalog: Arc<Catalog>) -> Result<Consensus, StartError> {
     let failure = Failure::new();
-    let opened = Opened::find(&options, failure.clone()).await?;
-    let Opened { raft_id, log, snapshots, restored } = opened;
+    let opened = match options.directory.clone() {
+        None => Opened::in_memory(),
+        Some(path) => {
+            let failure = failure.clone();
+            let opened = tokio::task::spawn_blocking(move || Opened::in_directory(&path, failure)).await;
+            opened.map_err(|error| StartError::Stopped(error.to_string()))??
+        }
+    };
+    let Opened { raft_id, log, snapshots, restored, pledges } = opened;
 
     tracing::info!(
         target: "agent.server.raft",
@@ -34,9 +46,10 @@ pub(super) async fn start(options: Options, catalog: Arc<Catalog>) -> Result<Con
         restored.as_ref().and_then(|(meta, _)| meta.last_log_id).map_or(0, |last| last.index),
     );
     let config = timing::config(&options).validate().map_err(|error| StartError::Stopped(error.to_string()))?;
+    let lease = timing::lease(&config);
     let last = log.tail().last();
     let machine = StateMachine::new(catalog, snapshots.clone(), restored);
-    let raft = Raft::new(raft_id, Arc::new(config), Network, log.clone(), machine).await;
+    let raft = Raft::new(raft_id, Arc::new(config), Network::new(raft_id), log.clone(), machine).await;
     let raft = raft.map_err(|fatal| stopped(&fatal))?;
     let me = Server { node_id: options.node_id, name: options.node_name, address: options.address.to_string() };
     tokio::spawn(watch_for_the_end(raft.metrics(), failure.clone()));
@@ -50,7 +63,19 @@ pub(super) async fn start(options: Options, catalog: Arc<Catalog>) -> Result<Con
         lead(&raft, log.tail().last()).await?;
         tell_address(&raft, raft_id, me).await?;
     }
-    Ok(Consensus { raft, log, snapshots, failure })
+    Ok(Consensus {
+        raft,
+        raft_id,
+        log,
+        receiver: Receiver::new(snapshots.clone()),
+        snapshots,
+        failure,
+        pledges,
+        changes: Arc::default(),
+        contact: Contact::default(),
+        lease,
+        inbound: inbound::budget(),
+    })
 }
 
 /// What consensus begins from.
@@ -59,6 +84,7 @@ struct Opened {
     log: LogStore,
     snapshots: Snapshots,
     restored: Option<(SnapshotMeta, State)>,
+    pledges: Pledges,
 }
 
 impl Opened {
@@ -82,12 +108,14 @@ impl Opened {
             log: LogStore::in_memory(compaction::MEMORY_BYTES),
             snapshots: Snapshots::in_memory(),
             restored: None,
+            pledges: Pledges::in_memory(),
         }
     }
 
     fn in_directory(path: &Path, failure: Failure) -> Result<Self, StartError> {
         let (directory, contents) = Directory::open(path)?;
         let snapshots_path = directory.snapshots();
+        let pledges = Pledges::open(directory.pledge())?;
         let log_path = directory.log();
         let mut restored = None;
         let (disk, recovered) = match contents {
@@ -102,7 +130,7 @@ impl Opened {
         let snapshots = Snapshots::in_directory(snapshots_path)?;
         let log = LogStore::on_disk(disk, recovered, failure, compaction::DISK_BYTES)
             .map_err(|error| StartError::io(&log_path, error))?;
-        Ok(Self { raft_id, log, snapshots, restored })
+        Ok(Self { raft_id, log, snapshots, restored, pledges })
     }
 }
 

@@ -104,10 +104,16 @@ impl RaftStateMachine<TypeConfig> for StateMachine {
     async fn install_snapshot(&mut self, meta: &SnapshotMeta, data: SnapshotData) -> io::Result<()> {
         let (wanted, snapshots) = (meta.clone(), self.snapshots.clone());
         let state = blocking(move || {
+            let received = match &data {
+                SnapshotData::Received(path) => Some(path.clone()),
+                SnapshotData::File(_) | SnapshotData::State(_) => None,
+            };
             let state = data.into_state(&wanted)?;
             let is_kept = snapshots.newest()?.is_some_and(|(newest, _)| newest == wanted);
-            if !is_kept {
-                snapshots.keep(&wanted, state.clone())?;
+            match received {
+                _ if is_kept => {}
+                Some(path) => snapshots.adopt(&wanted, &path, &state)?,
+                None => drop(snapshots.keep(&wanted, state.clone())?),
             }
             Ok(state)
         });

@@ -1,5 +1,7 @@
 //! How long servers wait for each other, and the rest of what openraft is told.
 
+use std::time::Duration;
+
 use openraft::{Config, SnapshotPolicy};
 
 use super::Options;
@@ -21,12 +23,21 @@ pub(super) fn config(options: &Options) -> Config {
         enable_pre_vote: Some(true),
         // A restart is a new term, as in the paper: who leads in a term led in it from its beginning.
         enable_leader_restore: Some(false),
+        // A leader that has lost its quorum falls silent, so that those who still hear it elect another.
+        quorum_loss_probe_interval: Some(4 * election),
+        install_snapshot_timeout: 10_000,
+        max_payload_entries: 1024,
         snapshot_policy: SnapshotPolicy::LogsSinceLast(options.snapshot_threshold.max(1)),
         max_in_snapshot_log_to_keep: options.trailing_logs,
         // A follower is sent a snapshot when what it lacks is no longer kept.
         replication_lag_threshold: options.snapshot_threshold.saturating_add(options.trailing_logs),
         ..Config::default()
     }
+}
+
+/// How old news of a leader may be for it still to count as one: by then another would have been elected.
+pub(super) fn lease(config: &Config) -> Duration {
+    Duration::from_millis(2 * config.election_timeout_max)
 }
 
 #[cfg(test)]

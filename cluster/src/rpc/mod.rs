@@ -1,26 +1,42 @@
 //! Calls between agents, over one TCP port of the servers.
 //!
 //! ```text
-//!   first byte: 1 raft (one connection a peer pair, nothing else on it)
+//!   first byte: 1 raft (two connections a peer pair: one for entries, one for heartbeats and votes)
 //!               2 calls (multiplexed by request id: unary calls, and subscriptions with a window of credit)
 //!               3 snapshot (one transfer, then closed)
+//!
+//!   client ─► pool ─► link ═══ greeting, frames ═══ server ─► answering ─► Handler
+//!   raft::network ──────┘                              └────► raft::inbound
 //! ```
+//!
+//! - `greeting`: the first bytes. `frame`: everything after them. `wire`: what is in the frames of calls.
+//! - `link`, `pool`: connections as their maker sees them. `client`: calls and subscriptions over them.
+//! - `server`, `answering`: the other side.
 //!
 //! Knows what is asked ([`message`]) and how it travels; nothing of who answers it ([`Handler`]).
 
+mod answering;
+mod client;
+pub(crate) mod frame;
+pub(crate) mod greeting;
+pub(crate) mod link;
 pub mod message;
+pub(crate) mod pool;
+mod server;
+#[cfg(test)]
+mod tests;
+mod wire;
 
-use std::{net::SocketAddr, sync::Arc, time::Duration};
+use std::net::SocketAddr;
 
 use futures_util::{future::BoxFuture, stream::BoxStream};
-use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
-use self::message::{Failure, Request, Response};
-use crate::{
-    net::TcpListener,
-    raft::Consensus,
-    view::{Interest, Update},
+pub(crate) use self::{
+    client::{Connections, Subscription},
+    server::serve,
 };
+use self::message::{Failure, Request, Response};
+use crate::view::{Interest, Update};
 
 /// Who answers calls: a server.
 pub(crate) trait Handler: Send + Sync + 'static {
@@ -60,46 +76,4 @@ pub(crate) enum CallError {
     /// The server says no.
     #[error("{0}")]
     Failed(Failure),
-}
-
-/// Serves the port until `stop`. `consensus` takes the raft and snapshot connections.
-pub(crate) fn serve(
-    _listener: TcpListener,
-    _handler: Arc<dyn Handler>,
-    _consensus: Consensus,
-    _tasks: &TaskTracker,
-    _stop: CancellationToken,
-) {
-    todo!()
-}
-
-/// The connections to servers: one for calls each, made when first needed, given up when idle. Clones share them.
-#[derive(Clone, Default)]
-pub(crate) struct Connections {}
-
-impl Connections {
-    /// Asks `server` and waits for its answer at most `deadline`. Dropping the future cancels the call there.
-    pub(crate) async fn call(
-        &self,
-        _server: SocketAddr,
-        _request: &Request,
-        _deadline: Duration,
-    ) -> Result<Response, CallError> {
-        todo!()
-    }
-
-    /// Subscribes to a view at `server`.
-    pub(crate) async fn subscribe(&self, _server: SocketAddr, _interest: Interest) -> Result<Subscription, CallError> {
-        todo!()
-    }
-}
-
-/// A subscription; dropping it ends it at the server.
-pub(crate) struct Subscription {}
-
-impl Subscription {
-    /// The next state of the view; an error ends the subscription.
-    pub(crate) async fn next(&mut self) -> Result<Update, CallError> {
-        todo!()
-    }
 }

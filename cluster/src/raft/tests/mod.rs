@@ -1,5 +1,6 @@
 //! Consensus as a whole: what was acknowledged stays, whatever happens to the process or the files.
 
+mod cluster;
 mod crash;
 mod damage;
 mod life;
