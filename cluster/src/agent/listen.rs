@@ -1,93 +1,86 @@
-//! The ports between agents: consensus and forwarded calls (TCP), gossip of the datacenter and between datacenters (TCP
-//! and UDP).
+//! The ports between agents: consensus and calls (TCP, servers), gossip of the datacenter and between datacenters (UDP
+//! and TCP).
 //!
-//! They are taken at the start, so that a port in use is told then and not when the first agent comes to join. This
-//! version speaks to no other agent yet: a TCP connection is accepted and closed at once, a datagram is read and dropped
-//! (into one buffer per socket, so that a flood of either costs no memory).
+//! They are taken before anything else happens, so that a port in use is told at the start and not when the first agent
+//! comes to join.
 
 use std::{
     io,
     net::{IpAddr, SocketAddr},
-    time::Duration,
 };
 
-use tokio::net::{TcpListener, UdpSocket};
-use tokio_util::{sync::CancellationToken, task::TaskTracker};
-
 use super::{Options, StartError};
+use crate::net::{TcpListener, UdpSocket};
 
-/// How long a listener rests after an error that may last (no file descriptor left).
-const PAUSE_AFTER_ERROR: Duration = Duration::from_millis(100);
-/// Enough to see that something came; the rest of a datagram is cut off by the system.
-const DATAGRAM_BUFFER_BYTES: usize = 64;
+/// How often a free port is looked for that is free for both protocols.
+const ATTEMPTS: usize = 16;
+
+/// The sockets of one pool.
+pub(super) struct Pool {
+    pub(super) udp: UdpSocket,
+    pub(super) tcp: TcpListener,
+}
 
 /// The taken ports.
 pub(super) struct Ports {
-    tcp: Vec<TcpListener>,
-    udp: Vec<UdpSocket>,
+    /// Consensus and calls; servers only.
+    pub(super) server: Option<TcpListener>,
+    /// Gossip of the datacenter.
+    pub(super) lan: Pool,
+    /// Gossip between datacenters; servers only, and not when it is switched off.
+    pub(super) wan: Option<Pool>,
 }
 
 impl Ports {
     /// Takes every port `options` names and writes those the system chose (port 0) back into them.
     pub(super) async fn bind(options: &mut Options) -> Result<Self, StartError> {
-        let mut ports = Self { tcp: Vec::new(), udp: Vec::new() };
-        if options.server {
-            options.server_port = ports.bind_tcp(options.bind, options.server_port).await?;
-        }
-        options.serf_lan_port = ports.bind_both(options.bind, options.serf_lan_port).await?;
-        if let Some(port) = options.serf_wan_port.filter(|_| options.server) {
-            options.serf_wan_port = Some(ports.bind_both(options.bind, port).await?);
-        }
-        Ok(ports)
+        let server = match options.server {
+            false => None,
+            true => {
+                let (listener, port) = bind_tcp(options.bind, options.server_port).await?;
+                options.server_port = port;
+                Some(listener)
+            }
+        };
+        let (lan, port) = bind_both(options.bind, options.serf_lan_port).await?;
+        options.serf_lan_port = port;
+        let wan = match options.serf_wan_port.filter(|_| options.server) {
+            None => None,
+            Some(port) => {
+                let (wan, port) = bind_both(options.bind, port).await?;
+                options.serf_wan_port = Some(port);
+                Some(wan)
+            }
+        };
+        Ok(Self { server, lan, wan })
     }
+}
 
-    /// Serves them on `tasks` until `stop`.
-    pub(super) fn serve(self, tasks: &TaskTracker, stop: &CancellationToken) {
-        for listener in self.tcp {
-            tasks.spawn(stop.clone().run_until_cancelled_owned(close_all(listener)));
-        }
-        for socket in self.udp {
-            tasks.spawn(stop.clone().run_until_cancelled_owned(discard_all(socket)));
-        }
-    }
-
-    async fn bind_both(&mut self, bind: IpAddr, port: u16) -> Result<u16, StartError> {
-        let port = self.bind_tcp(bind, port).await?;
+/// Both protocols at one port.
+async fn bind_both(bind: IpAddr, wanted: u16) -> Result<(Pool, u16), StartError> {
+    let mut attempts = if wanted == 0 { ATTEMPTS } else { 1 };
+    loop {
+        attempts -= 1;
+        let (tcp, port) = bind_tcp(bind, wanted).await?;
         let address = SocketAddr::new(bind, port);
-        self.udp.push(UdpSocket::bind(address).await.map_err(|source| cannot_listen("udp", address, source))?);
-        Ok(port)
+        match UdpSocket::bind(address).await {
+            Ok(udp) => return Ok((Pool { udp, tcp }, port)),
+            Err(_) if attempts > 0 => {}
+            Err(source) => return Err(cannot_listen("udp", address, source)),
+        }
     }
+}
 
-    async fn bind_tcp(&mut self, bind: IpAddr, port: u16) -> Result<u16, StartError> {
-        let address = SocketAddr::new(bind, port);
-        let refused = |source| cannot_listen("tcp", address, source);
-        let listener = TcpListener::bind(address).await.map_err(refused)?;
-        let port = listener.local_addr().map_err(refused)?.port();
-        self.tcp.push(listener);
-        Ok(port)
-    }
+async fn bind_tcp(bind: IpAddr, port: u16) -> Result<(TcpListener, u16), StartError> {
+    let address = SocketAddr::new(bind, port);
+    let refused = |source| cannot_listen("tcp", address, source);
+    let listener = TcpListener::bind(address).await.map_err(refused)?;
+    let port = listener.local_addr().map_err(refused)?.port();
+    Ok((listener, port))
 }
 
 fn cannot_listen(protocol: &'static str, address: SocketAddr, source: io::Error) -> StartError {
     StartError::Listen { protocol, address, source }
-}
-
-async fn close_all(listener: TcpListener) {
-    loop {
-        match listener.accept().await {
-            Ok((stream, _)) => drop(stream),
-            Err(_) => tokio::time::sleep(PAUSE_AFTER_ERROR).await,
-        }
-    }
-}
-
-async fn discard_all(socket: UdpSocket) {
-    let mut buffer = [0; DATAGRAM_BUFFER_BYTES];
-    loop {
-        if socket.recv_from(&mut buffer).await.is_err() {
-            tokio::time::sleep(PAUSE_AFTER_ERROR).await;
-        }
-    }
 }
 
 #[cfg(test)]
@@ -97,16 +90,24 @@ mod tests {
 
     #[tokio::test]
     async fn a_port_in_use_is_told_with_its_protocol() {
-        let tcp = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let tcp = TcpListener::bind("127.0.0.1:0".parse::<SocketAddr>().unwrap()).await.unwrap();
         let mut taken = options("n1");
         taken.server_port = tcp.local_addr().unwrap().port();
         let error = Ports::bind(&mut taken).await.err().unwrap().to_string();
         assert!(error.starts_with(&format!("cannot listen on tcp 127.0.0.1:{}: ", taken.server_port)), "{error}");
 
-        let udp = UdpSocket::bind("127.0.0.1:0").await.unwrap();
+        let udp = UdpSocket::bind("127.0.0.1:0".parse::<SocketAddr>().unwrap()).await.unwrap();
         let mut taken = options("n1");
         taken.serf_lan_port = udp.local_addr().unwrap().port();
         let error = Ports::bind(&mut taken).await.err().unwrap().to_string();
         assert!(error.starts_with(&format!("cannot listen on udp 127.0.0.1:{}: ", taken.serf_lan_port)), "{error}");
+    }
+
+    #[tokio::test]
+    async fn a_client_takes_its_gossip_port_alone() {
+        let mut client = Options { server: false, ..options("n1") };
+        let ports = Ports::bind(&mut client).await.unwrap();
+        assert!(ports.server.is_none() && ports.wan.is_none());
+        assert_ne!(client.serf_lan_port, 0);
     }
 }

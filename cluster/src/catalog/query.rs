@@ -38,7 +38,7 @@ use std::{
 use super::{
     entry::{Instance, NodeEntry, ServiceEntry},
     key::{Key, fold},
-    model::{Check, Node, Status},
+    model::{Check, Node, SERF_HEALTH, Status},
     state::State,
 };
 
@@ -168,6 +168,11 @@ impl State {
     /// The service of that name; `name` must be lower case.
     pub fn service_entry(&self, name: &str) -> Option<&Arc<ServiceEntry>> {
         self.services.get(name)
+    }
+
+    /// The nodes an agent stands for (they have the check gossip decides), in no order.
+    pub fn vouched_for(&self) -> impl Iterator<Item = &Arc<NodeEntry>> {
+        self.nodes.values().filter(|entry| entry.check(SERF_HEALTH).is_some())
     }
 
     /// The node of that name; `name` must be lower case.

@@ -116,6 +116,12 @@ pub enum ProposeError {
     /// No server leads within the hold time. Clients match the text.
     #[error("No cluster leader")]
     NoLeader,
+    /// The leader changed meanwhile: the command may yet be applied, or not. Clients match the text.
+    #[error("leadership lost while committing log")]
+    Unsure,
+    /// A server refused it. Nothing was done.
+    #[error("{0}")]
+    Refused(String),
     /// This server's consensus has stopped; the process must end.
     #[error("consensus has stopped: {0}")]
     Stopped(String),

@@ -39,7 +39,12 @@ pub(crate) enum Request {
         consistent: bool,
     },
     /// A request of the HTTP API, to be answered as if it had come to the one asked.
-    Api(ApiRequest),
+    Api {
+        /// The request.
+        request: ApiRequest,
+        /// Whether only the leader may answer.
+        leader: bool,
+    },
     /// Take a server out of the configuration: it is leaving. Only the leader may answer.
     RemoveServer {
         /// Its raft id.
