@@ -99,6 +99,11 @@ impl Forward {
         }
     }
 
+    /// The connections calls go over.
+    pub(crate) fn connections(&self) -> &Connections {
+        &self.connections
+    }
+
     /// Waits until a read of the local catalog is linearizable. Servers only; `NoLeader` on clients.
     pub(crate) async fn linearize(&self) -> Result<(), ProposeError> {
         let Way::Server(consensus) = &self.way else { return Err(ProposeError::NoLeader) };

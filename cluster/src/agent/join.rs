@@ -1,74 +1,113 @@
-//! Joining: finds who is at an address. This version knows nobody but itself, and says so of everybody else.
+//! Joining: from what people write (`host`, `host:port`, a DNS name with several addresses) to the members met there,
+//! once or again and again.
 
-use std::{
-    io,
-    net::{IpAddr, SocketAddr},
-    time::Duration,
-};
+use std::{net::IpAddr, net::SocketAddr, time::Duration};
 
-use tokio::net::TcpStream;
+use tokio_util::sync::CancellationToken;
 
-/// How long one address may take to answer (Consul's).
-const DIAL_TIMEOUT: Duration = Duration::from_secs(10);
+use crate::gossip::Gossip;
+
 /// Addresses asked in one call; a longer list is refused.
 const ADDRESSES_MAX: usize = 1024;
+/// Addresses one name may stand for; the rest are not asked.
+const CANDIDATES_MAX: usize = 64;
+/// How long a name may take to be resolved.
+const RESOLVE_TIME: Duration = Duration::from_secs(10);
 
-/// Where this agent's pool listens.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Here {
-    pub(super) bind: IpAddr,
-    pub(super) port: u16,
-}
-
-/// Asks everyone in `addresses` (`host` or `host:port`); says how many were reached, or why none was.
-pub(super) async fn join(here: Here, addresses: &[String]) -> Result<usize, String> {
+/// Meets everyone in `addresses` (`host` or `host:port`); says how many were reached, or why none was.
+pub(super) async fn join(gossip: &Gossip, port: u16, addresses: &[String]) -> Result<usize, String> {
     if addresses.len() > ADDRESSES_MAX {
         return Err(format!("too many addresses to join: {} (limit: {ADDRESSES_MAX})", addresses.len()));
     }
     let mut joined = 0;
     let mut errors = Vec::new();
     for address in addresses {
-        match reach(here, address).await {
-            Ok(()) => joined += 1,
-            Err(error) => errors.push(error),
+        match meet(gossip, port, address).await {
+            Ok(met) => joined += met,
+            Err(error) => errors.extend(error),
         }
     }
     if joined > 0 || errors.is_empty() { Ok(joined) } else { Err(all(&errors)) }
 }
 
-/// Reaches ourselves at one address, or says why not.
-async fn reach(here: Here, address: &str) -> Result<(), String> {
-    let (host, port) = split(address, here.port).map_err(|reason| format!("Failed to resolve {address}: {reason}"))?;
-    let found = tokio::net::lookup_host((host, port)).await;
-    let found: Vec<SocketAddr> = found.map_err(|error| format!("Failed to resolve {address}: {error}"))?.collect();
-    let mut failure = format!("Failed to resolve {address}: no such host");
-    for candidate in found {
-        let ip = candidate.ip();
-        match dial(candidate).await {
-            Ok(stream) if is_here(here, &stream) => return Ok(()),
-            Ok(_) => {
-                failure = format!("Failed to join {ip}: {candidate} is another agent, and clusters are not built yet");
+/// Joins again and again until somebody is met.
+pub(super) struct Retry {
+    pub(super) gossip: Gossip,
+    /// The port where an address has none.
+    pub(super) port: u16,
+    pub(super) addresses: Vec<String>,
+    pub(super) interval: Duration,
+    /// Attempts; 0 for no limit.
+    pub(super) max: u32,
+    /// `LAN` or `WAN`, for the log.
+    pub(super) pool: &'static str,
+}
+
+impl Retry {
+    /// Runs until somebody is met, or `stop`; the error says that the attempts are used up.
+    pub(super) async fn run(self, stop: CancellationToken) -> Result<(), String> {
+        stop.run_until_cancelled(self.until_met()).await.unwrap_or(Ok(()))
+    }
+
+    async fn until_met(&self) -> Result<(), String> {
+        let pool = self.pool;
+        tracing::info!(target: "agent", "Retry join is supported for the following discovery methods: cluster={pool}");
+        tracing::info!(target: "agent", "Joining cluster...: cluster={pool}");
+        let mut attempts = 0_u32;
+        loop {
+            let error = match join(&self.gossip, self.port, &self.addresses).await {
+                Ok(met) => {
+                    tracing::info!(target: "agent", "Join cluster completed. Synced with initial agents: cluster={pool} num_agents={met}");
+                    return Ok(());
+                }
+                Err(error) => error,
+            };
+            attempts = attempts.saturating_add(1);
+            if self.max > 0 && attempts >= self.max {
+                return Err(format!("agent: max join retry exhausted, exiting ({pool}): {error}"));
             }
-            Err(error) => failure = format!("Failed to join {ip}: dial tcp {candidate}: {}", reason(&error)),
+            tracing::warn!(
+                target: "agent",
+                error = %error.trim_end(),
+                "Join cluster failed, will retry: cluster={pool} retry_interval={}s",
+                self.interval.as_secs_f64()
+            );
+            tokio::time::sleep(self.interval).await;
         }
     }
-    Err(failure)
 }
 
-async fn dial(address: SocketAddr) -> io::Result<TcpStream> {
-    tokio::time::timeout(DIAL_TIMEOUT, TcpStream::connect(address))
-        .await
-        .unwrap_or_else(|_| Err(io::Error::from(io::ErrorKind::TimedOut)))
+/// Meets whoever is behind one address; a name may stand for several.
+async fn meet(gossip: &Gossip, default_port: u16, address: &str) -> Result<usize, Vec<String>> {
+    let candidates = resolve(address, default_port).await.map_err(|error| vec![error])?;
+    let mut met = 0;
+    let mut errors = Vec::new();
+    for candidate in candidates {
+        match gossip.join(candidate).await {
+            Ok(()) => met += 1,
+            Err(error) => errors.push(error.to_string()),
+        }
+    }
+    if met > 0 { Ok(met) } else { Err(errors) }
 }
 
-/// Whether the other end is this agent: at its port, and at its address. Listening everywhere it is at every address of
-/// this host, which are those a connection reaches from themselves.
-fn is_here(here: Here, stream: &TcpStream) -> bool {
-    let (Ok(peer), Ok(own)) = (stream.peer_addr(), stream.local_addr()) else {
-        return false;
-    };
-    let at_address = if here.bind.is_unspecified() { peer.ip() == own.ip() } else { peer.ip() == here.bind };
-    peer.port() == here.port && at_address
+async fn resolve(address: &str, default_port: u16) -> Result<Vec<SocketAddr>, String> {
+    let failed = |reason: &str| format!("Failed to resolve {address}: {reason}");
+    if address.contains("provider=") {
+        return Err(failed("discovery by cloud providers is not supported: give addresses or a DNS name"));
+    }
+    let (host, port) = split(address, default_port).map_err(|reason| failed(&reason))?;
+    // What is an address needs no resolver, which a simulated network has not got.
+    if let Ok(ip) = host.parse::<IpAddr>() {
+        return Ok(vec![SocketAddr::new(ip, port)]);
+    }
+    let found = tokio::time::timeout(RESOLVE_TIME, tokio::net::lookup_host((host, port))).await;
+    let found = found.map_err(|_| failed("no answer in time"))?.map_err(|error| failed(&error.to_string()))?;
+    let mut found: Vec<SocketAddr> = found.collect();
+    found.sort();
+    found.dedup();
+    found.truncate(CANDIDATES_MAX);
+    if found.is_empty() { Err(failed("no such host")) } else { Ok(found) }
 }
 
 /// The host and the port of `host`, `host:port`, `[v6]`, `[v6]:port` or a bare IPv6 address.
@@ -86,17 +125,6 @@ fn split(address: &str, default_port: u16) -> Result<(&str, u16), String> {
     Ok((host.trim_start_matches('[').trim_end_matches(']'), port))
 }
 
-/// The system's words as Consul's clients know them.
-fn reason(error: &io::Error) -> String {
-    match error.kind() {
-        io::ErrorKind::ConnectionRefused => "connect: connection refused".to_owned(),
-        io::ErrorKind::HostUnreachable => "connect: no route to host".to_owned(),
-        io::ErrorKind::NetworkUnreachable => "connect: network is unreachable".to_owned(),
-        io::ErrorKind::TimedOut => "i/o timeout".to_owned(),
-        _ => error.to_string(),
-    }
-}
-
 /// Several errors in the form Consul's clients know.
 fn all(errors: &[String]) -> String {
     let head =
@@ -107,59 +135,15 @@ fn all(errors: &[String]) -> String {
 
 #[cfg(test)]
 mod tests {
-    use tokio::net::TcpListener;
-
     use super::*;
 
-    const LOOPBACK: IpAddr = IpAddr::V4(std::net::Ipv4Addr::LOCALHOST);
-    const EVERYWHERE: IpAddr = IpAddr::V4(std::net::Ipv4Addr::UNSPECIFIED);
-
-    async fn listener() -> (TcpListener, u16) {
-        let listener = TcpListener::bind((LOOPBACK, 0)).await.unwrap();
-        let port = listener.local_addr().unwrap().port();
-        (listener, port)
-    }
-
-    async fn ask(bind: IpAddr, port: u16, addresses: &[String]) -> Result<usize, String> {
-        join(Here { bind, port }, addresses).await
-    }
-
     #[tokio::test]
-    async fn joining_oneself_succeeds() {
-        let (_listener, port) = listener().await;
-        let named = format!("localhost:{port}");
-        assert_eq!(ask(LOOPBACK, port, &[format!("127.0.0.1:{port}")]).await, Ok(1));
-        assert_eq!(ask(LOOPBACK, port, &["127.0.0.1".to_owned()]).await, Ok(1));
-        assert_eq!(ask(EVERYWHERE, port, &[named]).await, Ok(1));
-    }
-
-    #[tokio::test]
-    async fn a_refused_address_is_told_as_consul_does() {
-        let (listener, closed) = listener().await;
-        drop(listener);
-        let refused =
-            |port| format!("\t* Failed to join 127.0.0.1: dial tcp 127.0.0.1:{port}: connect: connection refused\n");
-        let address = format!("127.0.0.1:{closed}");
-        let one = ask(LOOPBACK, 1, std::slice::from_ref(&address)).await.unwrap_err();
-        assert_eq!(one, format!("1 error occurred:\n{}\n", refused(closed)));
-        let two = ask(LOOPBACK, 1, &[address.clone(), address.clone()]).await.unwrap_err();
-        assert_eq!(two, format!("2 errors occurred:\n{0}{0}\n", refused(closed)));
-    }
-
-    #[tokio::test]
-    async fn one_reached_of_several_is_enough() {
-        let (_listener, port) = listener().await;
-        let addresses = ["nosuch.invalid".to_owned(), format!("127.0.0.1:{port}")];
-        assert_eq!(ask(LOOPBACK, port, &addresses).await, Ok(1));
-    }
-
-    #[tokio::test]
-    async fn another_agent_is_not_taken_for_ourselves() {
-        let (_listener, port) = listener().await;
-        for bind in [LOOPBACK, EVERYWHERE] {
-            let error = ask(bind, port.wrapping_sub(1), &[format!("127.0.0.1:{port}")]).await.unwrap_err();
-            assert!(error.contains("clusters are not built yet"), "{error}");
-        }
+    async fn what_cannot_be_resolved_is_told_with_its_address() {
+        let error = resolve("provider=aws tag_key=x", 8301).await.unwrap_err();
+        assert!(error.starts_with("Failed to resolve provider=aws tag_key=x: discovery by cloud"), "{error}");
+        assert_eq!(resolve("10.0.0.1:99999", 7).await.unwrap_err(), "Failed to resolve 10.0.0.1:99999: invalid port \"99999\"");
+        assert_eq!(resolve("10.0.0.1", 7).await, Ok(vec!["10.0.0.1:7".parse().unwrap()]));
+        assert_eq!(resolve("[::1]:8", 7).await, Ok(vec!["[::1]:8".parse().unwrap()]));
     }
 
     #[test]
@@ -177,5 +161,12 @@ mod tests {
         for (address, expected) in cases {
             assert_eq!(split(address, 7), expected, "{address}");
         }
+    }
+
+    #[test]
+    fn several_errors_are_listed_as_consul_does() {
+        let one = ["a".to_owned()];
+        assert_eq!(all(&one), "1 error occurred:\n\t* a\n\n");
+        assert_eq!(all(&["a".to_owned(), "b".to_owned()]), "2 errors occurred:\n\t* a\n\t* b\n\n");
     }
 }
