@@ -246,3 +246,7 @@ impl Scene<'_> {
         self.members.iter().find(unknown).cloned().map(Step::Meet)
     }
 }
+
+#[cfg(test)]
+#[path = "autopilot_tests.rs"]
+mod tests;

@@ -174,3 +174,7 @@ pub(crate) struct Plan {
     /// Nodes with `serfHealth` that are no members.
     pub(crate) missing: Vec<Arc<NodeEntry>>,
 }
+
+#[cfg(test)]
+#[path = "reconcile_tests.rs"]
+mod tests;
