@@ -141,7 +141,10 @@ mod tests {
     async fn what_cannot_be_resolved_is_told_with_its_address() {
         let error = resolve("provider=aws tag_key=x", 8301).await.unwrap_err();
         assert!(error.starts_with("Failed to resolve provider=aws tag_key=x: discovery by cloud"), "{error}");
-        assert_eq!(resolve("10.0.0.1:99999", 7).await.unwrap_err(), "Failed to resolve 10.0.0.1:99999: invalid port \"99999\"");
+        assert_eq!(
+            resolve("10.0.0.1:99999", 7).await.unwrap_err(),
+            "Failed to resolve 10.0.0.1:99999: invalid port \"99999\""
+        );
         assert_eq!(resolve("10.0.0.1", 7).await, Ok(vec!["10.0.0.1:7".parse().unwrap()]));
         assert_eq!(resolve("[::1]:8", 7).await, Ok(vec!["[::1]:8".parse().unwrap()]));
     }

@@ -57,7 +57,9 @@ async fn leave_consensus(consensus: &Consensus, connections: &Connections) {
                 let left = until.saturating_duration_since(Instant::now());
                 match connections.call(address, &Request::RemoveServer { raft_id }, left).await {
                     Ok(_) => return,
-                    Err(error) => tracing::debug!(target: "agent.server.raft", %error, "cannot leave the consensus yet"),
+                    Err(error) => {
+                        tracing::debug!(target: "agent.server.raft", %error, "cannot leave the consensus yet")
+                    }
                 }
             }
             _ => {}

@@ -64,8 +64,7 @@ pub(super) async fn start(mut options: Options, authorizer: Arc<dyn Authorizer>)
             &tasks,
             stop.clone(),
         );
-        let forward =
-            Forward::of_client(servers.clone(), views.clone(), connections.clone(), options.rpc_hold);
+        let forward = Forward::of_client(servers.clone(), views.clone(), connections.clone(), options.rpc_hold);
         (Role::Client(views), forward)
     };
     let proposer: Arc<dyn Proposer> = Arc::new(forward.clone());
@@ -269,8 +268,7 @@ async fn spread(mut lan: watch::Receiver<Arc<Vec<Member>>>, wan: Gossip) {
                 let dc = member.tags.get("dc")?;
                 let long = format!("{}.{dc}", member.name);
                 let port = member.tags.get("wan_join_port")?.parse().ok()?;
-                let is_known =
-                    known.iter().any(|it| it.name == long && it.status == membership::MemberStatus::Alive);
+                let is_known = known.iter().any(|it| it.name == long && it.status == membership::MemberStatus::Alive);
                 (!is_known).then_some(SocketAddr::new(member.address, port))
             })
             .collect();
@@ -297,7 +295,10 @@ impl Keys {
         let key = options.encrypt.as_deref();
         Ok(Self {
             lan: Arc::new(Keyring::load(key, file("local.keyring"))?),
-            wan: Arc::new(Keyring::load(key.filter(|_| options.server), file("remote.keyring").filter(|_| options.server))?),
+            wan: Arc::new(Keyring::load(
+                key.filter(|_| options.server),
+                file("remote.keyring").filter(|_| options.server),
+            )?),
         })
     }
 }

@@ -1,6 +1,9 @@
 //! A whole agent in one process.
 
-use std::net::{IpAddr, Ipv4Addr};
+use std::{
+    collections::BTreeMap,
+    net::{IpAddr, Ipv4Addr},
+};
 
 use super::*;
 use crate::{catalog::Topic, local::Source};
@@ -150,11 +153,6 @@ async fn what_prevents_a_start_leaves_the_directory_free() {
     let text = refusal(Options { services: vec![ServiceDefinition::default()], ..kept(&directory) }).await;
     assert_eq!(text, "Failed to register service \"\": Missing service name");
     start(kept(&directory)).await.shutdown().await;
-}
-
-#[tokio::test]
-async fn a_client_is_refused_in_words() {
-    assert!(refusal(Options { server: false, ..options("n1") }).await.contains("not built yet"));
 }
 
 #[tokio::test]

@@ -101,7 +101,11 @@ fn a_cluster_in_order_needs_nothing() {
 #[test]
 fn who_is_silent_or_behind_or_dead_is_unhealthy() {
     for (what, change) in [
-        ("silent", Box::new(|it: &mut Cluster| it.progress[2].last_contact = Some(Duration::from_millis(201))) as Box<dyn Fn(&mut Cluster)>),
+        (
+            "silent",
+            Box::new(|it: &mut Cluster| it.progress[2].last_contact = Some(Duration::from_millis(201)))
+                as Box<dyn Fn(&mut Cluster)>,
+        ),
         ("never heard of", Box::new(|it| it.progress[2].last_contact = None)),
         ("behind", Box::new(|it| it.progress[2].matched_index = 749)),
         ("failed", Box::new(|it| it.status(3, MemberStatus::Failed))),

@@ -100,12 +100,7 @@ async fn set_autopilot(duties: &Duties) {
 }
 
 /// Writes what differs. `before` are the members of the last time that succeeded.
-async fn reconcile(
-    duties: &Duties,
-    before: &[Member],
-    now: &[Member],
-    absent: &mut Absent,
-) -> Result<(), String> {
+async fn reconcile(duties: &Duties, before: &[Member], now: &[Member], absent: &mut Absent) -> Result<(), String> {
     let mut commands = Vec::new();
     {
         let state = duties.catalog.state();
