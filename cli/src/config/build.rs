@@ -17,6 +17,7 @@ use usher_dns::policy::{Policy, Soa};
 use super::{
     Config, ConfigError, HttpListen, SocketFile, Warning,
     address::{self, ClientAddress, Interface},
+    cluster::Cluster,
     duration, identity,
     raw::{self, Raw},
     sources::Merged,
@@ -41,7 +42,8 @@ pub(super) fn build(merged: Merged, dev: bool, host: &[Interface]) -> Result<Con
     let data_dir = data_dir(&raw.data_dir, dev, &mut warnings)?;
     let node_name = identity::node_name(&raw.node_name, &mut warnings)?;
     identity::check_node_meta(&raw.node_meta)?;
-    let (bootstrap, bootstrap_expect) = bootstrap(&raw, &mut warnings)?;
+    let (bootstrap, bootstrap_expect) = bootstrap(&raw, dev, &mut warnings)?;
+    let cluster = Cluster::build(&raw, &mut warnings)?;
     let addresses = Addresses::build(&raw, host)?;
     warn_of_ports(&raw.ports, dev, &mut warnings);
     let dns = dns_policy(&raw, &node_name, &datacenter)?;
@@ -61,6 +63,7 @@ pub(super) fn build(merged: Merged, dev: bool, host: &[Interface]) -> Result<Con
         server: raw.server,
         bootstrap,
         bootstrap_expect,
+        cluster,
         bind: addresses.bind,
         advertise: addresses.advertise,
         advertise_wan: addresses.advertise_wan,
@@ -120,7 +123,7 @@ fn data_dir(given: &str, dev: bool, warnings: &mut Vec<Warning>) -> Result<Optio
 }
 
 /// Whether to form a cluster alone, and how many servers to wait for otherwise.
-fn bootstrap(raw: &Raw, warnings: &mut Vec<Warning>) -> Result<(bool, u32), ConfigError> {
+fn bootstrap(raw: &Raw, dev: bool, warnings: &mut Vec<Warning>) -> Result<(bool, u32), ConfigError> {
     let expect = u32::try_from(raw.bootstrap_expect).map_err(|_| {
         invalid(format!("bootstrap_expect cannot be {}. Must be greater than or equal to zero", raw.bootstrap_expect))
     })?;
@@ -133,6 +136,9 @@ fn bootstrap(raw: &Raw, warnings: &mut Vec<Warning>) -> Result<(bool, u32), Conf
     }
     if expect > 0 && !raw.server {
         return Err(invalid("'bootstrap_expect > 0' requires 'server = true'".into()));
+    }
+    if expect > 1 && dev {
+        return Err(invalid("'bootstrap_expect > 0' not allowed in dev mode".into()));
     }
     let mut warn = |text: String| warnings.push(Warning(text));
     match expect {

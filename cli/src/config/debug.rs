@@ -9,7 +9,7 @@ impl Config {
     /// Every setting in force, by Consul's name.
     pub fn debug_config(&self, node_id: &str) -> Value {
         let mut value = self.debug_agent(node_id);
-        for part in [self.debug_addresses(), self.debug_dns(), self.debug_http_and_log()] {
+        for part in [self.debug_cluster(), self.debug_addresses(), self.debug_dns(), self.debug_http_and_log()] {
             if let (Value::Object(all), Value::Object(part)) = (&mut value, part) {
                 all.extend(part);
             }
@@ -43,6 +43,30 @@ impl Config {
             "TaggedAddresses": self.tagged_addresses,
             "TranslateWANAddrs": self.dns.translate_wan_addrs,
             "Version": super::VERSION,
+        })
+    }
+
+    fn debug_cluster(&self) -> Value {
+        let super::cluster::Cluster { lan, wan, autopilot, .. } = &self.cluster;
+        json!({
+            "AutopilotCleanupDeadServers": autopilot.cleanup_dead_servers,
+            "AutopilotLastContactThreshold": duration::format(autopilot.last_contact_threshold),
+            "AutopilotMaxTrailingLogs": autopilot.max_trailing_logs,
+            "AutopilotMinQuorum": autopilot.min_quorum,
+            "AutopilotServerStabilizationTime": duration::format(autopilot.server_stabilization_time),
+            "DisableKeyringFile": self.cluster.disable_keyring_file,
+            "EncryptKey": if self.cluster.encrypt.is_some() { "hidden" } else { "" },
+            "ReconnectTimeoutLAN": duration::format(lan.reconnect_timeout),
+            "ReconnectTimeoutWAN": duration::format(wan.reconnect_timeout),
+            "RejoinAfterLeave": self.cluster.rejoin_after_leave,
+            "RetryJoinIntervalLAN": duration::format(lan.interval),
+            "RetryJoinIntervalWAN": duration::format(wan.interval),
+            "RetryJoinLAN": lan.retry,
+            "RetryJoinMaxAttemptsLAN": lan.max_attempts,
+            "RetryJoinMaxAttemptsWAN": wan.max_attempts,
+            "RetryJoinWAN": wan.retry,
+            "StartJoinAddrsLAN": lan.start,
+            "StartJoinAddrsWAN": wan.start,
         })
     }
 

@@ -11,6 +11,7 @@
 
 mod address;
 mod build;
+pub mod cluster;
 mod debug;
 pub mod duration;
 pub mod flags;
@@ -158,6 +159,8 @@ pub struct Config {
     pub bootstrap: bool,
     /// Servers waited for before a cluster is formed; 0 when it is not asked for, or is 1.
     pub bootstrap_expect: u32,
+    /// How the agent finds others and keeps with them.
+    pub cluster: cluster::Cluster,
     /// The address of talk between agents.
     pub bind: IpAddr,
     /// The address told to others.
@@ -241,7 +244,21 @@ impl Config {
             datacenter: self.datacenter.clone(),
             data_dir: self.data_dir.clone(),
             server: self.server,
-            bootstrap_expect: if self.bootstrap || self.dev { 1 } else { self.bootstrap_expect },
+            bootstrap_expect: if self.bootstrap || (self.dev && self.server) { 1 } else { self.bootstrap_expect },
+            start_join: self.cluster.lan.start.clone(),
+            retry_join: self.cluster.lan.retry.clone(),
+            retry_interval: self.cluster.lan.interval,
+            retry_max: self.cluster.lan.max_attempts,
+            start_join_wan: self.cluster.wan.start.clone(),
+            retry_join_wan: self.cluster.wan.retry.clone(),
+            retry_interval_wan: self.cluster.wan.interval,
+            retry_max_wan: self.cluster.wan.max_attempts,
+            rejoin_after_leave: self.cluster.rejoin_after_leave,
+            encrypt: self.cluster.encrypt.clone(),
+            disable_keyring_file: self.cluster.disable_keyring_file,
+            reconnect_timeout: self.cluster.lan.reconnect_timeout,
+            reconnect_timeout_wan: self.cluster.wan.reconnect_timeout,
+            autopilot: self.cluster.autopilot.clone(),
             bind: self.bind,
             advertise: self.advertise,
             advertise_wan: self.advertise_wan,
@@ -259,7 +276,6 @@ impl Config {
             services: self.services.clone(),
             checks: self.checks.clone(),
             version: VERSION.to_owned(),
-            ..usher_cluster::agent::Options::default()
         }
     }
 

@@ -19,6 +19,7 @@ pub(super) struct Raw {
     pub advertise_addr_wan_ipv4: Option<String>,
     pub advertise_addr_wan_ipv6: Option<String>,
     pub(super) alt_domain: String,
+    pub(super) autopilot: Autopilot,
     pub(super) bind_addr: String,
     pub(super) bootstrap: bool,
     pub(super) bootstrap_expect: i64,
@@ -27,12 +28,16 @@ pub(super) struct Raw {
     pub(super) data_dir: String,
     pub(super) datacenter: String,
     pub(super) default_query_time: i64,
+    pub(super) disable_keyring_file: bool,
     pub(super) discovery_max_stale: i64,
     pub(super) dns_config: DnsConfig,
     pub(super) domain: String,
     pub(super) enable_debug: bool,
     pub(super) enable_local_script_checks: bool,
     pub(super) enable_script_checks: bool,
+    pub(super) encrypt: String,
+    pub(super) encrypt_verify_incoming: Option<bool>,
+    pub(super) encrypt_verify_outgoing: Option<bool>,
     pub(super) http_config: HttpConfig,
     pub(super) leave_on_terminate: Option<bool>,
     pub(super) limits: Limits,
@@ -49,12 +54,25 @@ pub(super) struct Raw {
     pub(super) performance: Performance,
     pub(super) pid_file: String,
     pub(super) ports: Ports,
+    pub(super) protocol: i64,
+    pub(super) raft_protocol: i64,
     pub(super) raft_snapshot_threshold: i64,
     pub(super) raft_trailing_logs: i64,
+    pub(super) reconnect_timeout: i64,
+    pub(super) reconnect_timeout_wan: i64,
     pub(super) recursors: Vec<String>,
+    pub(super) rejoin_after_leave: bool,
+    pub(super) retry_interval: i64,
+    pub(super) retry_interval_wan: i64,
+    pub(super) retry_join: Vec<String>,
+    pub(super) retry_join_wan: Vec<String>,
+    pub(super) retry_max: i64,
+    pub(super) retry_max_wan: i64,
     pub(super) server: bool,
     pub(super) services: Vec<Map<String, Value>>,
     pub(super) skip_leave_on_interrupt: Option<bool>,
+    pub(super) start_join: Vec<String>,
+    pub(super) start_join_wan: Vec<String>,
     pub(super) tagged_addresses: BTreeMap<String, String>,
     pub(super) translate_wan_addrs: bool,
     pub(super) unix_sockets: UnixSockets,
@@ -65,6 +83,16 @@ pub(super) struct Raw {
 pub(super) struct Addresses {
     pub(super) dns: Option<String>,
     pub(super) http: Option<String>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+pub(super) struct Autopilot {
+    pub(super) cleanup_dead_servers: bool,
+    pub(super) last_contact_threshold: i64,
+    pub(super) max_trailing_logs: i64,
+    pub(super) min_quorum: u64,
+    pub(super) server_stabilization_time: i64,
 }
 
 #[derive(Debug, Default, Deserialize)]

@@ -95,6 +95,13 @@ pub fn services(paths: &[PathBuf]) -> Result<(Vec<ServiceDefinition>, Vec<Warnin
 /// Consul's defaults.
 fn defaults() -> Value {
     json!({
+        "autopilot": {
+            "cleanup_dead_servers": true,
+            "last_contact_threshold": "200ms",
+            "max_trailing_logs": 250,
+            "min_quorum": 0,
+            "server_stabilization_time": "10s",
+        },
         "bind_addr": "0.0.0.0",
         "client_addr": "127.0.0.1",
         "datacenter": "dc1",

@@ -297,6 +297,15 @@ fn values_that_consul_refuses() {
             "service { name = \"x\" weights { passing = 0 } }",
             "Invalid weight definition for service x: Passing must be greater than 0",
         ),
+        ("encrypt = \"abc\"", "encrypt has invalid key: illegal base64 data"),
+        ("encrypt = \"AAAA\"", "encrypt has invalid key: key size must be 16, 24 or 32 bytes"),
+        (
+            "autopilot { max_trailing_logs = -8 }",
+            "autopilot.max_trailing_logs cannot be -8. Must be greater than or equal to zero",
+        ),
+        ("protocol = 9", "Protocol version '9' too high. Must be in range: [2, 3]"),
+        ("protocol = 1", "Protocol version '1' too low. Must be in range: [2, 3]"),
+        ("raft_protocol = 9", "raft_protocol: Protocol version 9 must be >= 1 and <= 3"),
         ("ports { server = -1 }", "ports.server cannot be switched off"),
         ("advertise_addr_ipv4 = \"::1\"", "advertise_addr_ipv4 is of the wrong address family: ::1"),
     ];
@@ -334,10 +343,56 @@ fn values_that_count() {
 }
 
 #[test]
+fn how_others_are_found() {
+    let agent = good("").agent_options();
+    assert_eq!((agent.retry_interval, agent.retry_interval_wan), (Duration::from_secs(30), Duration::from_secs(30)));
+    assert_eq!((agent.retry_max, agent.retry_max_wan, agent.rejoin_after_leave), (0, 0, false));
+    assert_eq!(agent.reconnect_timeout, Duration::from_secs(72 * 3600));
+    assert_eq!(agent.autopilot, usher_cluster::catalog::autopilot::AutopilotConfig::default());
+    assert!(agent.encrypt.is_none() && !agent.disable_keyring_file && !agent.server);
+
+    let config = good(
+        "start_join = [\"a\"] start_join_wan = [\"b\"] retry_join = [\"c\", \"provider=aws tag_key=x\", \"d:1\"] \
+         retry_join_wan = [\"e\"] retry_interval = \"1s\" retry_interval_wan = \"0s\" retry_max = 3 retry_max_wan = -1 \
+         rejoin_after_leave = true reconnect_timeout = \"1h\" reconnect_timeout_wan = \"-1s\" disable_keyring_file = true \
+         encrypt = \"AAAAAAAAAAAAAAAAAAAAAA==\" encrypt_verify_incoming = false raft_protocol = 2 \
+         autopilot { cleanup_dead_servers = false last_contact_threshold = \"1s\" min_quorum = 3 }",
+    );
+    let agent = config.agent_options();
+    assert_eq!((agent.start_join, agent.start_join_wan), (vec!["a".to_owned()], vec!["b".to_owned()]));
+    assert_eq!((agent.retry_join, agent.retry_join_wan), (vec!["c".into(), "d:1".into()], vec!["e".to_owned()]));
+    assert_eq!((agent.retry_interval, agent.retry_interval_wan), (Duration::from_secs(1), Duration::from_secs(30)));
+    assert_eq!((agent.retry_max, agent.retry_max_wan, agent.rejoin_after_leave), (3, 0, true));
+    let hours = |hours: u64| Duration::from_secs(hours * 3600);
+    assert_eq!((agent.reconnect_timeout, agent.reconnect_timeout_wan), (hours(1), hours(72)));
+    assert!(agent.encrypt.is_some() && agent.disable_keyring_file);
+    assert!(!agent.autopilot.cleanup_dead_servers && agent.autopilot.min_quorum == 3);
+    assert_eq!(agent.autopilot.last_contact_threshold, Duration::from_secs(1));
+    assert_eq!((agent.autopilot.max_trailing_logs, agent.autopilot.server_stabilization_time.as_secs()), (250, 10));
+    let told = |text: &str| config.warnings.iter().any(|warning| warning.0.contains(text));
+    assert!(told("retry_join: 'provider=aws' has no effect"), "{:?}", config.warnings);
+    assert!(told("encrypt_verify_incoming = false is not built yet"), "{:?}", config.warnings);
+}
+
+#[test]
+fn a_client_for_development_founds_nothing() {
+    let flags = |values: Value| AgentFlags {
+        dev: true,
+        values: values.as_object().cloned().unwrap(),
+        ..AgentFlags::default()
+    };
+    let options = load_on(&flags(json!({"server": false})), &[]).unwrap().agent_options();
+    assert!(!options.server && options.bootstrap_expect == 0);
+    let error = load_on(&flags(json!({"bootstrap_expect": 3})), &[]).unwrap_err().to_string();
+    assert_eq!(error, "'bootstrap_expect > 0' not allowed in dev mode");
+}
+
+#[test]
 fn debug_settings_hold_no_secrets() {
     let config =
-        good("encrypt = \"SECRET\" acl { tokens { master = \"SECRET\" } } service { name = \"a\" token = \"SECRET\" }");
-    let shown = config.debug_config("id").to_string();
+        good("encrypt = \"SECRETSECRETSECRETSECQ==\" retry_join = [\"provider=x secret=SECRET\"] acl { tokens { master = \"SECRET\" } } service { name = \"a\" token = \"SECRET\" }");
+    let mut shown = config.debug_config("id").to_string();
+    config.warnings.iter().for_each(|warning| shown.push_str(&warning.0));
     assert!(shown.contains("\"NodeID\":\"id\"") && !shown.contains("SECRET"), "{shown}");
 }
 
