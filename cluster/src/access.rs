@@ -19,6 +19,8 @@ pub enum Permission<'a> {
     NodeWrite(&'a str),
     /// Read the operator's view of the cluster.
     OperatorRead,
+    /// Change what operators look after: who votes, autopilot, gossip's keys.
+    OperatorWrite,
     /// Read a service, or the list of services (empty name).
     ServiceRead(&'a str),
     /// Register or remove a service.

@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 
-use serde::{Deserialize, Deserializer};
+use serde::{Deserialize, Deserializer, Serialize};
 
 /// A member of a gossip pool (`/v1/agent/members`).
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
@@ -107,6 +107,56 @@ pub struct RaftServer {
     /// The protocol it speaks.
     #[serde(deserialize_with = "or_empty")]
     pub protocol_version: String,
+}
+
+/// The settings of autopilot (`/v1/operator/autopilot/configuration`); durations as Go writes them.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(rename_all = "PascalCase", default)]
+pub struct AutopilotConfiguration {
+    /// Whether failed servers are removed.
+    pub cleanup_dead_servers: bool,
+    /// How long a server may be silent.
+    pub last_contact_threshold: String,
+    /// How many entries a server may be behind.
+    pub max_trailing_logs: u64,
+    /// How many servers stay at least.
+    pub min_quorum: u64,
+    /// How long a new server must be healthy before it votes.
+    pub server_stabilization_time: String,
+    /// Of the enterprise edition.
+    pub redundancy_zone_tag: String,
+    /// Of the enterprise edition.
+    pub disable_upgrade_migration: bool,
+    /// Of the enterprise edition.
+    pub upgrade_version_tag: String,
+    /// The index that last changed them.
+    pub modify_index: u64,
+}
+
+/// The keys of one pool (`/v1/operator/keyring`).
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "PascalCase", default)]
+pub struct PoolKeys {
+    /// Whether it is the pool between datacenters.
+    #[serde(rename = "WAN")]
+    pub wan: bool,
+    /// Which datacenter's.
+    #[serde(deserialize_with = "or_empty")]
+    pub datacenter: String,
+    /// Which part of it.
+    #[serde(deserialize_with = "or_empty")]
+    pub segment: String,
+    /// What members said.
+    #[serde(deserialize_with = "or_empty")]
+    pub messages: BTreeMap<String, String>,
+    /// How many members have each key.
+    #[serde(deserialize_with = "or_empty")]
+    pub keys: BTreeMap<String, u64>,
+    /// How many members encrypt with each key.
+    #[serde(deserialize_with = "or_empty")]
+    pub primary_keys: BTreeMap<String, u64>,
+    /// How many members there are.
+    pub num_nodes: u64,
 }
 
 /// Reads `null` as the empty value.

@@ -107,6 +107,18 @@ impl Client {
         self.whole(Method::PUT, &request, body).await.map(drop)
     }
 
+    /// The same with another method than `PUT`.
+    pub async fn change(&self, method: Method, request: Request, body: Option<&Value>) -> Result<(), ClientError> {
+        self.whole(method, &request, body).await.map(drop)
+    }
+
+    /// Tells the agent to do something, and reads whether it was done.
+    pub async fn put_if<T: DeserializeOwned>(&self, request: Request, body: &Value) -> Result<T, ClientError> {
+        let url = self.url(&request);
+        let bytes = self.whole(Method::PUT, &request, Some(body)).await?;
+        serde_json::from_slice(&bytes).map_err(|source| ClientError::Json { url, source })
+    }
+
     /// Asks for an answer that does not end.
     pub async fn stream(&self, request: Request) -> Result<Stream, ClientError> {
         let url = self.url(&request);

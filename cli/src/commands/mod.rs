@@ -17,6 +17,7 @@ pub mod force_leave;
 pub mod info;
 pub mod join;
 pub mod keygen;
+pub mod keyring;
 pub mod leave;
 pub mod members;
 pub mod monitor;
@@ -71,6 +72,7 @@ enum Command {
     Info(info::Args),
     Join(join::Args),
     Keygen(keygen::Args),
+    Keyring(keyring::Args),
     Leave(leave::Args),
     Members(members::Args),
     Monitor(monitor::Args),
@@ -142,6 +144,7 @@ impl Command {
             Self::Info(args) => ask(info::run(&args, &client(&args.http)?, out)),
             Self::Join(args) => ask(join::run(&args, &client(&args.http)?, out)),
             Self::Keygen(args) => keygen::run(&args, out),
+            Self::Keyring(args) => ask(keyring::run(&args, &client(&args.http)?, out)),
             Self::Leave(args) => ask(leave::run(&args, &client(&args.http)?, out)),
             Self::Members(args) => ask(members::run(&args, &client(&args.http)?, out)),
             Self::Monitor(args) => ask(monitor::run(&args, &client(&args.http)?, out)),
@@ -199,7 +202,15 @@ mod tests {
             ("usher -autocomplete-install", 1, "usher completion bash"),
             ("usher catalog", 1, "usher catalog nodes -service=web"),
             ("usher catalog nosuch", 1, "there is no command 'catalog nosuch' (see 'usher catalog -help')"),
-            ("usher operator autopilot", 1, "'autopilot' is a command of Consul that Usher does not have yet"),
+            ("usher operator autopilot", 1, "Usage: usher operator autopilot"),
+            ("usher operator raft remove-peer -id", 1, "flag needs an argument: -id"),
+            (
+                "usher operator autopilot set-config -max-trailing-logs=-1",
+                1,
+                "invalid value \"-1\" for flag -max-trailing-logs",
+            ),
+            ("usher operator autopilot set-config -last-contact-threshold=abc", 1, "invalid duration \"abc\""),
+            ("usher keyring -relay-factor=x", 1, "invalid value \"x\" for flag -relay-factor"),
             ("usher operator raft", 1, "Usage: usher operator raft"),
             ("usher catalog services extra", 1, "Too many arguments: 'extra'"),
             ("usher catalog nodes -node-meta=x", 1, "for flag -node-meta: Missing \"=\" value in argument: x"),
@@ -245,6 +256,9 @@ mod tests {
             ("usher catalog nodes --near _agent", "near: \"_agent\""),
             ("usher join 10.0.0.1 -wan 10.0.0.2", "wan: true, addresses: [\"10.0.0.1\", \"10.0.0.2\"]"),
             ("usher operator raft list-peers -stale", "stale: true"),
+            ("usher operator raft remove-peer -address=1.2.3.4:8300", "address: Some(\"1.2.3.4:8300\")"),
+            ("usher operator autopilot set-config -cleanup-dead-servers=false -min-quorum 3", "min_quorum: Some(3)"),
+            ("usher keyring -list -local-only", "list: true"),
         ];
         for (line, expected) in table {
             let command = parsed(line).map(|command| format!("{command:?}"));

@@ -144,9 +144,8 @@ fn key(text: &str) -> Result<Option<String>, ConfigError> {
     if text.is_empty() {
         return Ok(None);
     }
-    let bytes = BASE64_STANDARD
-        .decode(text)
-        .map_err(|_| invalid("encrypt has invalid key: illegal base64 data".to_owned()))?;
+    let bytes =
+        BASE64_STANDARD.decode(text).map_err(|_| invalid("encrypt has invalid key: illegal base64 data".to_owned()))?;
     if !KEY_SIZES.contains(&bytes.len()) {
         return Err(invalid("encrypt has invalid key: key size must be 16, 24 or 32 bytes"));
     }
@@ -159,9 +158,7 @@ fn autopilot(raw: &raw::Autopilot) -> Result<AutopilotConfig, ConfigError> {
         cleanup_dead_servers: raw.cleanup_dead_servers,
         last_contact_threshold: duration::from_nanos(raw.last_contact_threshold),
         max_trailing_logs: u64::try_from(trailing).map_err(|_| {
-            invalid(format!(
-                "autopilot.max_trailing_logs cannot be {trailing}. Must be greater than or equal to zero"
-            ))
+            invalid(format!("autopilot.max_trailing_logs cannot be {trailing}. Must be greater than or equal to zero"))
         })?,
         min_quorum: raw.min_quorum,
         server_stabilization_time: duration::from_nanos(raw.server_stabilization_time),

@@ -376,11 +376,8 @@ fn how_others_are_found() {
 
 #[test]
 fn a_client_for_development_founds_nothing() {
-    let flags = |values: Value| AgentFlags {
-        dev: true,
-        values: values.as_object().cloned().unwrap(),
-        ..AgentFlags::default()
-    };
+    let flags =
+        |values: Value| AgentFlags { dev: true, values: values.as_object().cloned().unwrap(), ..AgentFlags::default() };
     let options = load_on(&flags(json!({"server": false})), &[]).unwrap().agent_options();
     assert!(!options.server && options.bootstrap_expect == 0);
     let error = load_on(&flags(json!({"bootstrap_expect": 3})), &[]).unwrap_err().to_string();
@@ -389,8 +386,9 @@ fn a_client_for_development_founds_nothing() {
 
 #[test]
 fn debug_settings_hold_no_secrets() {
-    let config =
-        good("encrypt = \"SECRETSECRETSECRETSECQ==\" retry_join = [\"provider=x secret=SECRET\"] acl { tokens { master = \"SECRET\" } } service { name = \"a\" token = \"SECRET\" }");
+    let config = good(
+        "encrypt = \"SECRETSECRETSECRETSECQ==\" retry_join = [\"provider=x secret=SECRET\"] acl { tokens { master = \"SECRET\" } } service { name = \"a\" token = \"SECRET\" }",
+    );
     let mut shown = config.debug_config("id").to_string();
     config.warnings.iter().for_each(|warning| shown.push_str(&warning.0));
     assert!(shown.contains("\"NodeID\":\"id\"") && !shown.contains("SECRET"), "{shown}");

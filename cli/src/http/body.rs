@@ -100,6 +100,14 @@ impl Fields {
         }
     }
 
+    /// Takes an integer that is not negative, 0 when absent.
+    pub(super) fn unsigned(&mut self, name: &str) -> Result<u64, BodyError> {
+        match self.take(name) {
+            None => Ok(0),
+            Some(value) => value.as_u64().ok_or_else(|| self.mismatch(name, &value, "uint64")),
+        }
+    }
+
     /// Takes a boolean, `false` when absent.
     pub(super) fn switch(&mut self, name: &str) -> Result<bool, BodyError> {
         match self.take(name) {

@@ -129,17 +129,17 @@ fn prepare(
     if options.block_endpoints.iter().any(|prefix| path.starts_with(prefix.as_str())) {
         return Err(Failure::new(StatusCode::FORBIDDEN, "Endpoint is blocked by agent configuration"));
     }
-    let (route, tail) = match routes::find(&path) {
+    let (path_route, tail) = match routes::find(&path) {
         Found::Route(route, tail) => (route, tail.to_owned()),
         Found::Elsewhere(path) => return Ok(Prepared::Reply(elsewhere(&path, &head))),
         Found::Nothing => return Err(Failure::not_found()),
     };
     if head.method == Method::OPTIONS {
-        return Ok(Prepared::Reply(encode::allowed(&allow(route))));
+        return Ok(Prepared::Reply(encode::allowed(&allow(path_route))));
     }
-    if head.method != route.method {
-        return Err(method_not_allowed(&head.method, route));
-    }
+    let Some(route) = path_route.of_method(head.method.as_str()) else {
+        return Err(method_not_allowed(&head.method, path_route));
+    };
     let reads = route.method == "GET";
     if !reads && !may_write(options, peer) {
         return Err(Failure::new(StatusCode::FORBIDDEN, "Access is restricted"));
@@ -189,7 +189,7 @@ fn elsewhere(path: &str, head: &Parts) -> Reply {
 
 /// The value of `Allow`.
 fn allow(route: &Route) -> String {
-    format!("OPTIONS,{}", route.method)
+    format!("OPTIONS,{}", route.methods().join(","))
 }
 
 fn method_not_allowed(method: &Method, route: &Route) -> Failure {
@@ -228,6 +228,7 @@ fn permit(cx: &Cx, needs: Needs) -> Result<(), Failure> {
         Needs::AgentRead => cx.authorize(&Permission::AgentRead),
         Needs::AgentWrite => cx.authorize(&Permission::AgentWrite),
         Needs::OperatorRead => cx.authorize(&Permission::OperatorRead),
+        Needs::OperatorWrite => cx.authorize(&Permission::OperatorWrite),
         Needs::Nothing | Needs::Filtered | Needs::Stated => Ok(()),
     }
 }

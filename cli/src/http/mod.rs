@@ -1,7 +1,7 @@
 //! The HTTP API, version 1: Consul's paths, JSON, headers, codes and texts.
 //!
 //! ```text
-//!   serve ─► dispatch ─► routes ─► a handler (agent, catalog, health, status) ─► reply ─► encode
+//!   serve ─► dispatch ─► routes ─► a handler (agent, catalog, health, …)     ─► reply ─► encode
 //!    sockets   order,      which      looks at one version of the catalog,         value    bytes
 //!    limits    permission             or writes through the agent
 //! ```
@@ -18,9 +18,11 @@ mod context;
 mod dispatch;
 mod encode;
 mod health;
+mod keys;
 mod limits;
 mod metrics;
 mod network;
+mod operator;
 mod params;
 mod patient;
 mod query;

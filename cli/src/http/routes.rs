@@ -8,7 +8,7 @@ use std::pin::Pin;
 use super::{
     agent, catalog, catalog_write,
     context::Cx,
-    health,
+    health, operator,
     reply::{Failure, Reply},
     status,
 };
@@ -27,22 +27,41 @@ pub(super) enum Needs {
     AgentWrite,
     /// The operator's view.
     OperatorRead,
+    /// Changing what operators look after.
+    OperatorWrite,
     /// Nothing as a whole: what the caller may not read is left out of the answer.
     Filtered,
     /// What the names in path and body say; the handler asks.
     Stated,
 }
 
-/// One path or all paths below one.
+/// One path or all paths below one, with one method. A path that answers several has a route for each.
 pub(super) struct Route {
     /// The path, or the part before everything below it, ending in a slash.
     pub(super) pattern: &'static str,
-    /// The one method it answers, besides `OPTIONS`.
+    /// The method it answers, besides `OPTIONS`.
     pub(super) method: &'static str,
     /// What a caller needs.
     pub(super) needs: Needs,
     /// Who answers.
     pub(super) handler: fn(Cx) -> Answering,
+}
+
+impl Route {
+    /// The route of the same path with this method.
+    pub(super) fn of_method(&self, method: &str) -> Option<&'static Self> {
+        self.siblings().find(|route| route.method == method)
+    }
+
+    /// Every method of the path.
+    pub(super) fn methods(&self) -> Vec<&'static str> {
+        self.siblings().map(|route| route.method).collect()
+    }
+
+    fn siblings(&self) -> impl Iterator<Item = &'static Self> {
+        let pattern = self.pattern;
+        ROUTES.iter().filter(move |route| route.pattern == pattern)
+    }
 }
 
 const fn get(pattern: &'static str, needs: Needs, handler: fn(Cx) -> Answering) -> Route {
@@ -51,6 +70,14 @@ const fn get(pattern: &'static str, needs: Needs, handler: fn(Cx) -> Answering) 
 
 const fn put(pattern: &'static str, needs: Needs, handler: fn(Cx) -> Answering) -> Route {
     Route { pattern, method: "PUT", needs, handler }
+}
+
+const fn post(pattern: &'static str, needs: Needs, handler: fn(Cx) -> Answering) -> Route {
+    Route { pattern, method: "POST", needs, handler }
+}
+
+const fn delete(pattern: &'static str, needs: Needs, handler: fn(Cx) -> Answering) -> Route {
+    Route { pattern, method: "DELETE", needs, handler }
 }
 
 /// Every route.
@@ -88,6 +115,14 @@ pub(super) static ROUTES: &[Route] = &[
     get("/v1/status/leader", Needs::Nothing, |cx| Box::pin(status::leader(cx))),
     get("/v1/status/peers", Needs::Nothing, |cx| Box::pin(status::peers(cx))),
     get("/v1/operator/raft/configuration", Needs::OperatorRead, |cx| Box::pin(status::raft_configuration(cx))),
+    delete("/v1/operator/raft/peer", Needs::OperatorWrite, |cx| Box::pin(operator::remove_peer(cx))),
+    get("/v1/operator/autopilot/configuration", Needs::OperatorRead, |cx| Box::pin(operator::autopilot(cx))),
+    put("/v1/operator/autopilot/configuration", Needs::OperatorWrite, |cx| Box::pin(operator::set_autopilot(cx))),
+    get("/v1/operator/autopilot/health", Needs::OperatorRead, |cx| Box::pin(operator::health(cx))),
+    get("/v1/operator/keyring", Needs::OperatorRead, |cx| Box::pin(operator::list_keys(cx))),
+    post("/v1/operator/keyring", Needs::OperatorWrite, |cx| Box::pin(operator::install_key(cx))),
+    put("/v1/operator/keyring", Needs::OperatorWrite, |cx| Box::pin(operator::use_key(cx))),
+    delete("/v1/operator/keyring", Needs::OperatorWrite, |cx| Box::pin(operator::remove_key(cx))),
 ];
 
 /// Where a path leads.
@@ -188,11 +223,19 @@ mod tests {
     }
 
     #[test]
+    fn a_path_may_answer_several_methods() {
+        let Found::Route(route, _) = find("/v1/operator/keyring") else { panic!("it is a path") };
+        assert_eq!(route.methods(), ["GET", "POST", "PUT", "DELETE"]);
+        assert_eq!(route.of_method("DELETE").map(|route| route.method), Some("DELETE"));
+        assert!(route.of_method("PATCH").is_none());
+    }
+
+    #[test]
     fn patterns_are_distinct_and_well_formed() {
         let mut seen = HashSet::new();
         for route in ROUTES {
             assert!(route.pattern.starts_with("/v1/"), "{}", route.pattern);
-            assert!(seen.insert(route.pattern), "{} twice", route.pattern);
+            assert!(seen.insert((route.pattern, route.method)), "{} {} twice", route.method, route.pattern);
         }
     }
 }

@@ -6,6 +6,7 @@ use crate::config::{Config, VERSION};
 pub(super) fn lines(config: &Config, node_id: &str) -> Vec<String> {
     let port = |port: Option<u16>| port.map_or(-1, i64::from);
     let clients: Vec<String> = config.client_addrs.iter().map(ToString::to_string).collect();
+    let gossip = config.cluster.encrypt.is_some();
     let segment = if config.server { "<all>" } else { "" };
     let entry = |name: &str, value: String| format!("{name:>18}: {value}");
     vec![
@@ -27,7 +28,10 @@ pub(super) fn lines(config: &Config, node_id: &str) -> Vec<String> {
             "Cluster Addr",
             format!("{} (LAN: {}, WAN: {})", config.advertise, config.serf_lan_port, port(config.serf_wan_port)),
         ),
-        entry("Encrypt", "Gossip: false, TLS-Outgoing: false, TLS-Incoming: false, Auto-Encrypt-TLS: false".to_owned()),
+        entry(
+            "Encrypt",
+            format!("Gossip: {gossip}, TLS-Outgoing: false, TLS-Incoming: false, Auto-Encrypt-TLS: false"),
+        ),
     ]
 }
 

@@ -47,9 +47,10 @@ pub(super) async fn join(cx: Cx) -> Result<Reply, Failure> {
     Ok(Reply::empty())
 }
 
-/// `PUT /v1/agent/force-leave/:node`.
+/// `PUT /v1/agent/force-leave/:node`; with `?prune` the member is forgotten at once.
 pub(super) async fn force_leave(cx: Cx) -> Result<Reply, Failure> {
-    cx.api.agent.force_leave(&cx.tail, false).await.map_err(Failure::internal)?;
+    let prune = cx.params.has("prune");
+    cx.api.agent.force_leave(&cx.tail, prune).await.map_err(Failure::internal)?;
     Ok(Reply::empty())
 }
 

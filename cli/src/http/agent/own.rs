@@ -70,7 +70,7 @@ fn stats(agent: &Agent, members: &[Member]) -> Stats {
     let local = agent.local().state();
     let status = agent.status();
     let options = agent.options();
-    BTreeMap::from([
+    let mut stats = BTreeMap::from([
         (
             "agent",
             BTreeMap::from([
@@ -86,11 +86,27 @@ fn stats(agent: &Agent, members: &[Member]) -> Stats {
                 ("version", options.version.clone()),
             ]),
         ),
-        ("consul", server_stats(options, &status, agent.router().datacenters().len())),
-        ("raft", raft_stats(&status)),
         ("runtime", runtime_stats()),
         ("serf_lan", pool_stats(members)),
-        ("serf_wan", pool_stats(&agent.members_wan())),
+    ]);
+    if options.server {
+        stats.insert("consul", server_stats(options, &status, agent.router().datacenters().len()));
+        stats.insert("raft", raft_stats(&status));
+        stats.insert("serf_wan", pool_stats(&agent.members_wan()));
+    } else {
+        stats.insert("consul", client_stats(members));
+    }
+    stats
+}
+
+/// A client knows its servers by gossip.
+fn client_stats(members: &[Member]) -> BTreeMap<&'static str, String> {
+    let is_server = |member: &&Member| {
+        member.status == MemberStatus::Alive && member.tags.get("role").is_some_and(|role| role == "consul")
+    };
+    BTreeMap::from([
+        ("known_servers", members.iter().filter(is_server).count().to_string()),
+        ("server", "false".to_owned()),
     ])
 }
 

@@ -1,34 +1,30 @@
-//! `usher operator`: tools for those who run the cluster.
+//! `usher operator raft`: the servers that agree on the catalog.
 
 use std::process::ExitCode;
 
-use super::{CommandError, ask, cluster_client, error::Doing};
+use hyper::Method;
+
 use crate::{
     client::{
         Client,
         api::{RaftConfiguration, RaftServer},
         flags::ClusterFlags,
     },
+    commands::{CommandError, Ignored, ask, cluster_client, error::Doing},
     output::{Output, columns::columns},
 };
 
-/// Look after the cluster itself
+/// Look at the servers that agree on the catalog, or take one out
 ///
 /// Example:
 ///     usher operator raft list-peers
 #[derive(Debug, clap::Subcommand)]
 #[command(verbatim_doc_comment)]
-#[expect(missing_docs, reason = "clap shows what stands at the arguments")]
-pub enum Command {
-    #[command(subcommand)]
-    Raft(Raft),
-}
-
-/// Look at the servers that agree on the catalog
-#[derive(Debug, clap::Subcommand)]
-#[expect(missing_docs, reason = "clap shows what stands at the arguments")]
 pub enum Raft {
+    /// List them.
     ListPeers(ListPeers),
+    /// Take one out.
+    RemovePeer(RemovePeer),
 }
 
 /// List the servers that agree on the catalog, and which of them leads
@@ -41,16 +37,40 @@ pub enum Raft {
 #[command(verbatim_doc_comment)]
 pub struct ListPeers {
     #[command(flatten)]
-    ignored: super::Ignored,
+    ignored: Ignored,
     #[command(flatten)]
     cluster: ClusterFlags,
 }
 
-impl Command {
+/// Take a server out that will not come back
+///
+/// For a server that has gone without leaving and that autopilot does not remove. One that is alive
+/// should be stopped with 'usher leave' instead.
+///
+/// Examples:
+///     usher operator raft remove-peer -address=10.0.0.5:8300
+///     usher operator raft remove-peer -id=adf4238a-882b-9ddc-4a9d-5b6758e4159e
+#[derive(clap::Args, Debug)]
+#[command(verbatim_doc_comment)]
+pub struct RemovePeer {
+    /// The server's address, as 'list-peers' shows it.
+    #[arg(long, value_name = "address")]
+    address: Option<String>,
+    /// The server's id, as 'list-peers' shows it.
+    #[arg(long, value_name = "id")]
+    id: Option<String>,
+    #[command(flatten)]
+    ignored: Ignored,
+    #[command(flatten)]
+    cluster: ClusterFlags,
+}
+
+impl Raft {
     /// Runs the command.
-    pub fn run(self, out: &mut Output) -> Result<ExitCode, CommandError> {
+    pub(super) fn run(self, out: &mut Output) -> Result<ExitCode, CommandError> {
         match self {
-            Self::Raft(Raft::ListPeers(args)) => ask(list_peers(&cluster_client(&args.cluster)?, out)),
+            Self::ListPeers(args) => ask(list_peers(&cluster_client(&args.cluster)?, out)),
+            Self::RemovePeer(args) => ask(remove_peer(&args, &cluster_client(&args.cluster)?, out)),
         }
     }
 }
@@ -60,6 +80,25 @@ async fn list_peers(client: &Client, out: &mut Output) -> Result<ExitCode, Comma
     let configuration: RaftConfiguration =
         client.get(request).await.doing("Error getting peers: Failed to retrieve raft configuration")?;
     out.line(peers(&configuration.servers))?;
+    Ok(ExitCode::SUCCESS)
+}
+
+async fn remove_peer(args: &RemovePeer, client: &Client, out: &mut Output) -> Result<ExitCode, CommandError> {
+    let given = |text: &Option<String>| text.clone().filter(|text| !text.is_empty());
+    let (key, value) = match (given(&args.address), given(&args.id)) {
+        (Some(_), Some(_)) => {
+            return Err(CommandError::Usage("Error removing peer: cannot give both an address and id".into()));
+        }
+        (None, None) => {
+            let text = "Error removing peer: an address or id is required for the peer to remove";
+            return Err(CommandError::Usage(text.into()));
+        }
+        (Some(address), None) => ("address", address),
+        (None, Some(id)) => ("id", id),
+    };
+    let request = client.cluster("/v1/operator/raft/peer").with(key, &value);
+    client.change(Method::DELETE, request, None).await.doing("Error removing peer")?;
+    out.line(format!("Removed peer with {key} \"{value}\""))?;
     Ok(ExitCode::SUCCESS)
 }
 
