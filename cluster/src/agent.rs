@@ -323,11 +323,46 @@ enum Role {
 }
 
 impl Agent {
-    /// Starts: opens the data directory, listens, joins the pool and consensus, registers itself and what `options`
-    /// declares. Returns once local reads are served; a leader may still be elected. The options it then shows have the
-    /// ports the system chose where they said 0.
-    pub async fn start(options: Options, authorizer: Arc<dyn Authorizer>) -> Result<Self, StartError> {
-        start::start(options, authorizer).await
+    /// Starts: opens the data directory, listens, joins consensus, registers itself and what `options` declares.
+    /// Returns once local reads are served; a leader may still be elected. The options it then shows have the ports the
+    /// system chose where they said 0.
+    pub async fn start(mut options: Options, authorizer: Arc<dyn Authorizer>) -> Result<Self, StartError> {
+        if !options.server {
+            return Err(StartError::NotBuilt("client agents are not built yet: start with -server or -dev"));
+        }
+        let (data_dir, node_id) = identify(&options)?;
+        let ports = Ports::bind(&mut options).await?;
+        warn_of_names(&options);
+        let node = OwnNode::new(&options, &node_id);
+        let catalog = Arc::new(Catalog::default());
+        let consensus = Consensus::start(consensus_options(&options, &node_id), catalog.clone()).await?;
+        let proposer =
+            Arc::new(Held { consensus: consensus.clone(), catalog: catalog.clone(), hold: options.rpc_hold });
+        let (tasks, stop) = (TaskTracker::new(), CancellationToken::new());
+        let local = load_local(&options, &node, &catalog, proposer.clone(), &tasks, &stop).await;
+        let local = match local {
+            Ok(local) => local,
+            Err(error) => {
+                consensus.shutdown().await;
+                return Err(error);
+            }
+        };
+        ports.serve(&tasks, &stop);
+        let inner = Inner {
+            membership: Arc::new(Membership::alone(&options, &node_id)),
+            router: Router::new(&options.datacenter),
+            data_dir: Mutex::new(data_dir),
+            options,
+            node_id,
+            catalog,
+            local,
+            consensus,
+            authorizer,
+            tasks,
+            stop,
+        };
+        inner.keep_catalog_true(node, proposer);
+        Ok(Self { inner: Arc::new(inner) })
     }
 
     /// What it was started with.
@@ -521,8 +556,100 @@ impl Agent {
     }
 }
 
-fn no_such_node(name: &str) -> String {
-    format!("agent: No node found with name '{name}'")
+impl Inner {
+    /// Starts the tasks that keep this agent's part of the catalog true.
+    fn keep_catalog_true(&self, node: OwnNode, proposer: Arc<dyn Proposer>) {
+        let own = OwnServer { node, server_port: self.options.server_port, version: self.options.version.clone() };
+        self.tasks.spawn(leader::run(
+            own,
+            self.consensus.clone(),
+            self.catalog.clone(),
+            proposer,
+            self.local.clone(),
+            self.stop.clone(),
+        ));
+        let membership = self.membership.clone();
+        let (members, random) = (move || membership.size(), || rand::random::<f64>());
+        self.tasks.spawn(local::run_syncer(self.local.clone(), members, random, self.stop.clone()));
+    }
+}
+
+/// Consensus with the time a call waits for a leader.
+struct Held {
+    consensus: Consensus,
+    catalog: Arc<Catalog>,
+    hold: Duration,
+}
+
+impl Proposer for Held {
+    fn propose(&self, command: Command) -> BoxFuture<'_, Result<Applied, ProposeError>> {
+        self.consensus.propose(command, self.hold).boxed()
+    }
+
+    fn refresh(&self, at_least: u64) -> BoxFuture<'_, Result<(), ProposeError>> {
+        let reached = tokio::time::timeout(self.hold, self.catalog.reached(at_least));
+        reached.map(|reached| reached.map_err(|_| ProposeError::NoLeader)).boxed()
+    }
+}
+
+impl Leadership for Consensus {
+    async fn changed(&self, was: bool) -> bool {
+        self.leadership_changed(was).await
+    }
+}
+
+/// Opens the data directory, if there is one, and says who the node is.
+fn identify(options: &Options) -> Result<(Option<DataDir>, String), StartError> {
+    let fresh = Uuid::new_v4();
+    let configured = options.node_id.as_deref();
+    let Some(path) = &options.data_dir else {
+        return Ok((None, configured.map_or_else(|| fresh.to_string(), str::to_ascii_lowercase)));
+    };
+    let data_dir = DataDir::open(path)?;
+    let node_id = data_dir.node_id(configured, fresh)?;
+    Ok((Some(data_dir), node_id))
+}
+
+fn consensus_options(options: &Options, node_id: &str) -> raft::Options {
+    raft::Options {
+        directory: options.data_dir.as_ref().map(|path| path.join("raft")),
+        address: SocketAddr::new(options.advertise, options.server_port),
+        node_id: node_id.to_owned(),
+        node_name: options.node_name.clone(),
+        bootstrap: options.bootstrap_expect == 1,
+        multiplier: options.raft_multiplier,
+        snapshot_threshold: options.snapshot_threshold,
+        trailing_logs: options.trailing_logs,
+    }
+}
+
+/// Loads what was registered and adds what the configuration declares. The catalog follows once there is a leader.
+async fn load_local(
+    options: &Options,
+    node: &OwnNode,
+    catalog: &Arc<Catalog>,
+    proposer: Arc<dyn Proposer>,
+    tasks: &TaskTracker,
+    stop: &CancellationToken,
+) -> Result<Arc<Local>, StartError> {
+    let scripts =
+        ScriptPolicy { from_config: options.enable_local_script_checks, from_api: options.enable_remote_script_checks };
+    let local_options =
+        local::Options { node: node.clone(), server: options.server, scripts, data_dir: options.data_dir.clone() };
+    let local = Local::start(local_options, catalog.clone(), proposer, tasks, stop.clone()).await?;
+    local.reload(options.services.clone(), options.checks.clone()).await?;
+    Ok(local)
+}
+
+fn warn_of_names(options: &Options) {
+    if !is_dns_label(&options.node_name) {
+        tracing::warn!(
+            target: "agent",
+            node_name = %options.node_name,
+            "Node name will not be discoverable via DNS due to invalid characters. Valid characters include all \
+             alpha-numerics and dashes."
+        );
+    }
 }
 
 #[cfg(test)]

@@ -71,6 +71,7 @@ impl<'a> Edit<'a> {
         let address = Host::parse(&node.address);
         if let Some(ip) = address.ip() {
             self.state.node_addresses.insert((ip, self.node.clone()));
+            self.changes.add(Topic::Address(ip));
         }
         let mut new = Arc::default();
         let slot = self.state.nodes.get_mut(&self.node);
@@ -267,6 +268,7 @@ impl<'a> Edit<'a> {
         }
         if let Some(ip) = Host::parse(&node.address).ip() {
             self.state.node_addresses.remove(&(ip, name.clone()));
+            self.changes.add(Topic::Address(ip));
         }
     }
 }

@@ -34,6 +34,10 @@ impl Edit<'_> {
         if old.is_none_or(|old| old.service.name != service.name || old.service.tags != service.tags) {
             self.placements_changed();
         }
+        let renamed = old.is_some_and(|old| old.service.name != service.name);
+        if let Some(ip) = instance.own_ip().filter(|_| renamed) {
+            self.changes.add(Topic::Address(ip));
+        }
         self.move_address(&name, service, old.and_then(Instance::own_ip), instance.own_ip());
         self.changes.add(Topic::Service(name));
     }
@@ -63,6 +67,7 @@ impl Edit<'_> {
         }
         if let Some(ip) = old.own_ip() {
             self.state.instance_addresses.remove(&(ip, name.clone(), node.clone(), key(&service.id)));
+            self.changes.add(Topic::Address(ip));
         }
         self.changes.add(Topic::Service(name));
     }
@@ -74,9 +79,11 @@ impl Edit<'_> {
         let id = key(&service.id);
         if let Some(ip) = old {
             self.state.instance_addresses.remove(&(ip, name.clone(), self.node.clone(), id.clone()));
+            self.changes.add(Topic::Address(ip));
         }
         if let Some(ip) = new {
             self.state.instance_addresses.insert((ip, name.clone(), self.node.clone(), id));
+            self.changes.add(Topic::Address(ip));
         }
     }
 

@@ -182,22 +182,26 @@ impl State {
 
     /// The first node (by name) with that address.
     pub fn node_by_address(&self, address: IpAddr) -> Option<&Arc<NodeEntry>> {
-        let from = (address, Key::default());
-        let (found, name) = self.node_addresses.range(from..).next()?;
-        if *found != address {
-            return None;
-        }
-        self.nodes.get(name)
+        self.nodes_of(address).next().or_else(|| self.node_named_by(address))
     }
 
     /// The first instance (by service name, node, id) registered with that address of its own.
     pub fn instance_by_address(&self, address: IpAddr) -> Option<&Arc<Instance>> {
+        self.instances_of(address).next().or_else(|| self.instance_named_by(address))
+    }
+
+    /// The nodes with that address, by name.
+    pub(super) fn nodes_of(&self, address: IpAddr) -> impl Iterator<Item = &Arc<NodeEntry>> {
+        let from = (address, Key::default());
+        let found = self.node_addresses.range(from..).take_while(move |(found, _)| *found == address);
+        found.filter_map(|(_, name)| self.nodes.get(name))
+    }
+
+    /// The instances registered with that address of their own, by service name, node and id.
+    pub(super) fn instances_of(&self, address: IpAddr) -> impl Iterator<Item = &Arc<Instance>> {
         let from = (address, Key::default(), Key::default(), Key::default());
-        let (found, service, node, id) = self.instance_addresses.range(from..).next()?;
-        if *found != address {
-            return None;
-        }
-        self.services.get(service)?.instance(node, id)
+        let found = self.instance_addresses.range(from..).take_while(move |(found, ..)| *found == address);
+        found.filter_map(|(_, service, node, id)| self.services.get(service)?.instance(node, id))
     }
 
     /// The node of that id, or of the only id that begins so (two characters at least). Ids know no case.

@@ -13,6 +13,7 @@ use super::{
     gone::Gone,
     key::Key,
     model::{Check, Status},
+    partial::Partial,
 };
 
 /// One version of the catalog. Cloning shares everything.
@@ -31,9 +32,33 @@ pub struct State {
     pub(super) gone_services: Gone,
     pub(super) indexes: Indexes,
     pub(super) autopilot: Autopilot,
+    /// What is held of the catalog; `None` for all of it. A server's state never has it.
+    pub(super) partial: Option<Arc<Partial>>,
+    pub(super) as_of: AsOf,
+}
+
+/// The last log entry a state follows from. It says when a state is of, nothing about what it holds: two that hold the
+/// same are equal.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct AsOf(u64);
+
+impl PartialEq for AsOf {
+    fn eq(&self, _: &Self) -> bool {
+        true
+    }
 }
 
 impl State {
+    /// The last log entry that was applied to it; 0 for none.
+    pub fn as_of(&self) -> u64 {
+        self.as_of.0
+    }
+
+    /// Notes the last log entry that was applied to it, whether it changed anything or not.
+    pub(crate) fn set_as_of(&mut self, index: u64) {
+        self.as_of = AsOf(index);
+    }
+
     /// How autopilot works.
     pub fn autopilot(&self) -> &Autopilot {
         &self.autopilot

@@ -11,6 +11,7 @@
 use std::{
     collections::{HashMap, HashSet},
     hash::{BuildHasher, RandomState},
+    net::IpAddr,
     sync::{
         Arc,
         atomic::{AtomicU64, Ordering},
@@ -48,6 +49,8 @@ pub enum Topic {
     Service(Arc<str>),
     /// The checks of one service's instances, without those of their nodes.
     ServiceChecks(Arc<str>),
+    /// The names of the nodes and instances that have an address.
+    Address(IpAddr),
     /// Any check.
     Checks,
     /// The checks in a status; the registrants' own texts are one.

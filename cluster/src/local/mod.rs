@@ -22,7 +22,10 @@ mod syncer;
 pub(crate) mod validate;
 mod writer;
 
-use std::sync::Arc;
+use std::sync::{
+    Arc,
+    atomic::{AtomicU64, Ordering},
+};
 
 use arc_swap::ArcSwap;
 use futures_util::{StreamExt, future::BoxFuture, stream};
@@ -114,8 +117,12 @@ fn scripts_disabled(source: Source) -> &'static str {
 
 /// The way of a command into the catalog: consensus, with the time to wait for a leader.
 pub(crate) trait Proposer: Send + Sync + 'static {
-    /// Commits and applies; when it returns `Ok` the catalog shows it.
+    /// Commits and applies: when it returns `Ok` the servers' catalog shows it.
     fn propose(&self, command: Command) -> BoxFuture<'_, Result<Applied, ProposeError>>;
+
+    /// Waits until this agent's own copy of the catalog shows its own node as of log entry `at_least`. With 0 an agent
+    /// that keeps only parts of the catalog asks a server; one that keeps all of it has nothing to do.
+    fn refresh(&self, at_least: u64) -> BoxFuture<'_, Result<(), ProposeError>>;
 }
 
 /// What [`Local`] must know to start.
@@ -140,6 +147,8 @@ pub struct Local {
     shown: watch::Sender<Arc<LocalState>>,
     requests: mpsc::Sender<Request>,
     locks: [Mutex<()>; LOCKS],
+    /// The highest index of what was written here: what the catalog showed before does not count.
+    written: AtomicU64,
     /// Asks the syncer to compare everything now.
     compare: Notify,
 }
@@ -179,6 +188,7 @@ impl Local {
             shown,
             requests,
             locks: [const { Mutex::const_new(()) }; LOCKS],
+            written: AtomicU64::new(0),
             compare: Notify::new(),
         }))
     }
@@ -284,6 +294,7 @@ impl Local {
 
     /// Compares everything with the catalog and brings it up to what is registered here.
     pub(crate) async fn compare_all(&self) -> Result<(), ProposeError> {
+        self.proposer.refresh(0).await?;
         let targets = {
             let state = self.catalog.state();
             let records = self.records.load_full();
@@ -337,6 +348,7 @@ impl Local {
 
     async fn push_locked(&self, target: &Target, mode: Mode) -> Result<(), ProposeError> {
         for _ in 0..ADOPTIONS_MAX {
+            self.see_written().await?;
             match self.plan(target, mode) {
                 Plan::InSync => return Ok(()),
                 Plan::Propose(commands) => return self.propose_all(target, commands).await,
@@ -351,6 +363,14 @@ impl Local {
         Ok(())
     }
 
+    /// Waits until this agent's copy of the catalog shows what was written here before.
+    async fn see_written(&self) -> Result<(), ProposeError> {
+        match self.written.load(Ordering::Acquire) {
+            0 => Ok(()),
+            written => self.proposer.refresh(written).await,
+        }
+    }
+
     fn plan(&self, target: &Target, mode: Mode) -> Plan {
         let state = self.catalog.state();
         let records = self.records.load_full();
@@ -360,7 +380,9 @@ impl Local {
 
     async fn propose_all(&self, target: &Target, commands: Vec<Command>) -> Result<(), ProposeError> {
         for command in commands {
-            match self.proposer.propose(command).await?.outcome {
+            let applied = self.proposer.propose(command).await?;
+            self.written.fetch_max(applied.index, Ordering::AcqRel);
+            match applied.outcome {
                 Ok(()) => tracing::info!(target: "agent", "Synced {}", describe(target)),
                 Err(refusal) => {
                     tracing::warn!(target: "agent", error = %refusal, "The catalog refused {}", describe(target));

@@ -35,6 +35,10 @@ impl Proposer for FakeConsensus {
             Ok(Applied { index, outcome })
         })
     }
+
+    fn refresh(&self, _: u64) -> BoxFuture<'_, Result<(), ProposeError>> {
+        Box::pin(std::future::ready(Ok(())))
+    }
 }
 
 struct Host {

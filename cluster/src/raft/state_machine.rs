@@ -35,7 +35,8 @@ pub(super) struct StateMachine {
 impl StateMachine {
     /// A state machine that publishes to `catalog`, beginning from `restored` or from nothing.
     pub(super) fn new(catalog: Arc<Catalog>, snapshots: Snapshots, restored: Option<(SnapshotMeta, State)>) -> Self {
-        let (meta, state) = restored.unwrap_or_default();
+        let (meta, mut state) = restored.unwrap_or_default();
+        state.set_as_of(meta.last_log_id.map_or(0, |last| last.index));
         catalog.publish(state.clone(), Changes::default());
         Self { catalog, state, last_applied: meta.last_log_id, membership: meta.last_membership, snapshots }
     }
@@ -46,6 +47,12 @@ impl StateMachine {
         let command = proposal.into_command();
         catch_unwind(AssertUnwindSafe(|| self.state.apply(index, command, changes)))
             .map_err(|_| io::Error::other(format!("the catalog failed over the command of entry {index}")))
+    }
+
+    /// Also after entries that are none of the catalog's: how far it has come is part of what readers see.
+    fn publish(&mut self, changes: Changes) {
+        self.state.set_as_of(self.last_applied.map_or(0, |last| last.index));
+        self.catalog.publish(self.state.clone(), changes);
     }
 
     fn meta(&self) -> SnapshotMeta {
@@ -67,7 +74,6 @@ impl RaftStateMachine<TypeConfig> for StateMachine {
     {
         let mut changes = Changes::default();
         let mut answers = Vec::new();
-        let mut commands = 0;
         while let Some(item) = entries.next().await {
             let (entry, responder) = item?;
             #[cfg(test)]
@@ -75,7 +81,6 @@ impl RaftStateMachine<TypeConfig> for StateMachine {
             let outcome = match entry.payload {
                 EntryPayload::Blank => None,
                 EntryPayload::Normal(proposal) => {
-                    commands += 1;
                     Some(self.apply_command(entry.log_id.index, proposal, &mut changes)?)
                 }
                 EntryPayload::Membership(membership) => {
@@ -88,9 +93,7 @@ impl RaftStateMachine<TypeConfig> for StateMachine {
                 answers.push((responder, Answer(outcome)));
             }
         }
-        if commands > 0 {
-            self.catalog.publish(self.state.clone(), changes);
-        }
+        self.publish(changes);
         for (responder, answer) in answers {
             responder.send(answer);
         }
@@ -120,12 +123,7 @@ impl RaftStateMachine<TypeConfig> for StateMachine {
         self.state = state.await?;
         self.last_applied = meta.last_log_id;
         self.membership = meta.last_membership.clone();
-        #[cfg(test)]
-        if crate::simulation::bug() == Some(crate::simulation::Bug::SilentSnapshot) {
-            self.catalog.publish(self.state.clone(), Changes::default());
-            return Ok(());
-        }
-        self.catalog.publish(self.state.clone(), Changes::everything());
+        self.publish(Changes::everything());
         Ok(())
     }
 

@@ -50,6 +50,16 @@ impl Instance {
         }
     }
 
+    /// An instance as another agent told of it: with the checks of its node and its own, in order.
+    pub(in crate::catalog) fn shown(node: Arc<Node>, service: Arc<Service>, checks: Vec<Arc<Check>>) -> Self {
+        let node_address = Host::parse(&node.address);
+        let address = match service.address.as_str() {
+            "" => node_address.clone(),
+            own => Host::parse(own),
+        };
+        Self { status: worst(&checks), checks: checks.into(), node, service, address, node_address }
+    }
+
     /// Its own checks, without those of its node.
     pub fn own_checks(&self) -> impl Iterator<Item = &Arc<Check>> {
         self.checks.iter().filter(|check| !check.service_id.is_empty())
@@ -102,6 +112,19 @@ impl ServiceEntry {
     pub(in crate::catalog) fn edit(this: &mut Arc<Self>) -> &mut Self {
         let entry = Arc::make_mut(this);
         entry.memo = Memo::new();
+        entry
+    }
+
+    /// A service of these instances.
+    pub(in crate::catalog) fn of(
+        instances: impl IntoIterator<Item = Arc<Instance>>,
+        index: u64,
+        checks_index: u64,
+    ) -> Self {
+        let mut entry = Self { index, checks_index, ..Self::default() };
+        for instance in instances {
+            entry.put(instance);
+        }
         entry
     }
 

@@ -218,6 +218,7 @@ impl Dumb {
             }
             Topic::Checks => text(&self.sorted_checks()),
             Topic::ChecksInState(status) => text(&self.checks_in_state(status)),
+            Topic::Address(_) => unreachable!("no query is paired with it"),
         }
     }
 

@@ -1,6 +1,7 @@
 //! Tests of the catalog as a whole.
 
 mod dumb;
+mod partial;
 mod properties;
 mod restoring;
 mod rules;

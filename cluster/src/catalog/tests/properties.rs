@@ -11,11 +11,11 @@ use super::{
 };
 use crate::catalog::{Instance, Topic};
 
-const NODES: [&str; 5] = ["n1", "N1", "n2", "n3", "N3"];
+pub(super) const NODES: [&str; 5] = ["n1", "N1", "n2", "n3", "N3"];
 const NODE_IDS: [&str; 6] = ["", "", "aa-1", "AA-1", "ab-2", "bb-3"];
-const ADDRESSES: [&str; 4] = ["10.0.0.1", "10.0.0.2", "fd00::1", "host.example"];
+pub(super) const ADDRESSES: [&str; 4] = ["10.0.0.1", "10.0.0.2", "fd00::1", "host.example"];
 const SERVICE_IDS: [&str; 4] = ["i1", "I1", "i2", "i3"];
-const SERVICES: [&str; 4] = ["web", "Web", "db", "consul"];
+pub(super) const SERVICES: [&str; 4] = ["web", "Web", "db", "consul"];
 const CHECKS: [&str; 4] = ["serfHealth", "c1", "C1", "c2"];
 const STATUSES: [&str; 6] = ["passing", "passing", "warning", "critical", "", "odd"];
 
@@ -45,7 +45,7 @@ fn check() -> impl Strategy<Value = Check> {
     })
 }
 
-fn command() -> impl Strategy<Value = Command> {
+pub(super) fn command() -> impl Strategy<Value = Command> {
     let meta = select(vec![vec![], vec![("rack", "1")], vec![("rack", "2")]]);
     let register = (
         (select(&NODES[..]), select(&NODE_IDS[..]), select(&ADDRESSES[..]), meta, prop::bool::weighted(0.1)),
@@ -130,6 +130,7 @@ fn answer(state: &State, dumb: &Dumb, topic: &Topic) -> (u64, String) {
             let found = state.checks_in_state(Some(status));
             (found.index, text(&found.value))
         }
+        Topic::Address(_) => unreachable!("no query is paired with it"),
     }
 }
 

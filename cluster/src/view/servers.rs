@@ -1,0 +1,12 @@
+//! Whom a client agent asks.
+
+use std::net::SocketAddr;
+
+/// The servers a client agent knows.
+pub(crate) trait Servers: Send + Sync + 'static {
+    /// One to ask next; `None` while none is known.
+    fn pick(&self) -> Option<SocketAddr>;
+
+    /// That one did not answer: others are to be picked first.
+    fn failed(&self, server: SocketAddr);
+}
