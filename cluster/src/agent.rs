@@ -43,7 +43,6 @@ use crate::{
     membership::{Member, MemberStatus},
     raft::{Applied, Consensus, ProposeError, Status},
     rpc::message::{ApiRequest, ApiResponse},
-    view::Views,
 };
 
 /// Everything an agent must know to start. Built by the configuration, already validated.
@@ -319,7 +318,7 @@ struct Inner {
 /// What an agent is in its cluster.
 enum Role {
     Server(Consensus),
-    Client(Arc<Views>),
+    Client,
 }
 
 impl Agent {
@@ -390,19 +389,11 @@ impl Agent {
         self.inner.options.server
     }
 
-    /// The views of a client; `None` on a server, which has everything.
-    pub fn views(&self) -> Option<&Arc<Views>> {
-        match &self.inner.role {
-            Role::Server(_) => None,
-            Role::Client(views) => Some(views),
-        }
-    }
-
     /// Where consensus stands, as this server knows it; nothing on a client.
     pub fn status(&self) -> Status {
         match &self.inner.role {
             Role::Server(consensus) => consensus.status(),
-            Role::Client(_) => Status::default(),
+            Role::Client => Status::default(),
         }
     }
 
@@ -547,7 +538,7 @@ impl Agent {
             }
         };
         match &self.inner.role {
-            Role::Client(_) => own.await,
+            Role::Client => own.await,
             Role::Server(consensus) => tokio::select! {
                 reason = own => reason,
                 reason = consensus.failed() => reason,

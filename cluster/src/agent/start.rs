@@ -53,19 +53,20 @@ pub(super) async fn start(mut options: Options, authorizer: Arc<dyn Authorizer>)
     let servers = KnownServers::new(members.follow(), &options.datacenter);
     let (role, forward) = if options.server {
         let consensus = Consensus::start(consensus_options(&options, &node_id), catalog.clone()).await?;
-        let forward = Forward::of_server(consensus.clone(), connections.clone(), options.rpc_hold);
+        let forward = Forward::of_server(consensus.clone(), catalog.clone(), connections.clone(), options.rpc_hold);
         (Role::Server(consensus), forward)
     } else {
-        let views = Views::new(
-            &node.name,
-            catalog.clone(),
-            connections.clone(),
-            Arc::new(servers.clone()),
-            &tasks,
-            stop.clone(),
-        );
-        let forward = Forward::of_client(servers.clone(), views.clone(), connections.clone(), options.rpc_hold);
-        (Role::Client(views), forward)
+        let views = view::Options {
+            catalog: catalog.clone(),
+            servers: Arc::new(servers.clone()),
+            upstream: Arc::new(connections.clone()),
+            own_node: options.node_name.clone(),
+            seed: rand::random(),
+        };
+        let views = Views::start(views, &tasks, &stop);
+        let forward =
+            Forward::of_client(servers.clone(), views.clone(), catalog.clone(), connections.clone(), options.rpc_hold);
+        (Role::Client, forward)
     };
     let proposer: Arc<dyn Proposer> = Arc::new(forward.clone());
     let local = match load_local(&options, &node, &catalog, proposer.clone(), &tasks, &stop).await {
@@ -81,7 +82,7 @@ pub(super) async fn start(mut options: Options, authorizer: Arc<dyn Authorizer>)
     let own = Founder {
         raft_id: match &role {
             Role::Server(consensus) => consensus.raft_id(),
-            Role::Client(_) => 0,
+            Role::Client => 0,
         },
         node_id: node_id.clone(),
         name: options.node_name.clone(),
