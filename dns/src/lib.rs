@@ -3,15 +3,16 @@
 //! ```text
 //!   datagram ─► serve ─► responder ─► wire::request ─► name ─► answer ─► fit ─► wire::writer ─► datagram
 //!                 │                                              ▲
-//!                 └── names of others ─► recurse ────────────────┘
+//!                 └── not in memory ─► errand ─► recurse, fetch ─┘
 //! ```
 //!
-//! Everything but [`serve`] and [`recurse`] is pure: no I/O, no clock, no randomness of its own. Knows the catalog's
+//! Everything but [`serve`], `errand` and `recurse` is pure: no I/O, no clock, no randomness of its own. Knows the catalog's
 //! read side, nothing of Raft, gossip or HTTP.
 
 #![deny(unsafe_code)]
 
 pub mod answer;
+mod errand;
 pub mod fit;
 pub mod name;
 pub mod policy;

@@ -2,10 +2,12 @@
 //!
 //! ```text
 //!   packet ─► Request ─► answer ─► fit ─► reply          no allocation once the buffers have grown
-//!                          └─► Elsewhere: recursors have to be asked (`recurse` does, and comes back)
+//!                          └─► Elsewhere: somebody has to be asked first (`errand` does, and comes back)
 //! ```
 //!
 //! Both shells go through here. Each thread has its own responder.
+
+use usher_cluster::catalog::Interest;
 
 use crate::{
     answer::{Answer, Desk, Store, View, answer},
@@ -25,13 +27,15 @@ pub enum Outcome {
     Dropped,
     /// The reply is written.
     Replied,
-    /// Recursors have to be asked first; nothing is written.
+    /// Others have to be asked first; nothing is written.
     Elsewhere(Errand),
 }
 
-/// What recursors have to be asked.
+/// What others have to be asked.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Errand {
+    /// Parts of the catalog that are not held here.
+    Fetch(Vec<Interest>),
     /// The client's own question.
     Forward,
     /// The addresses of these names (labels).
@@ -155,7 +159,7 @@ impl Responder {
         let limit = Limit::new(transport, request.edns.as_ref(), request.kind, view.zone);
         let mut made = store.lend();
         answer(request, limit.most, view, desk, &mut made);
-        let done = match errand(&made) {
+        let done = match errand(&mut made) {
             Some(errand) => Err(errand),
             None => {
                 write(request, &made, &limit, pen);
@@ -193,7 +197,7 @@ pub enum Planned<T> {
     Rejected(u8),
     /// The answer was taken.
     Made(T),
-    /// Recursors have to be asked first.
+    /// Others have to be asked first.
     Elsewhere(Errand),
 }
 
@@ -212,7 +216,10 @@ pub fn failed_flags(request: &Request) -> u16 {
     request.reply_flags() | flag::RA | u16::from(rcode::SERVFAIL)
 }
 
-fn errand(answer: &Answer<'_>) -> Option<Errand> {
+fn errand(answer: &mut Answer<'_>) -> Option<Errand> {
+    if !answer.needs.is_empty() {
+        return Some(Errand::Fetch(std::mem::take(&mut answer.needs)));
+    }
     if answer.forward {
         return Some(Errand::Forward);
     }

@@ -1,6 +1,9 @@
 //! The zone itself: its SOA and its servers. Asked for by any name under the domain.
 
-use usher_cluster::{access::Permission, catalog::model::Node};
+use usher_cluster::{
+    access::Permission,
+    catalog::{Interest, model::Node},
+};
 
 use super::{Answer, Asking, DEPTH, Desk, View, form::NodeForm, kept, node};
 use crate::wire::{
@@ -35,6 +38,9 @@ pub(super) fn start<'a>(view: &View<'a>, desk: &mut Desk, out: &mut Answer<'a>) 
 
 /// Answers with up to three random living servers and their addresses.
 pub(super) fn servers<'a>(view: &View<'a>, desk: &mut Desk, out: &mut Answer<'a>) {
+    if !view.state.holds_service(SERVERS) {
+        return out.need(Interest::Service(SERVERS.to_owned()));
+    }
     let Some(entry) = view.state.service_entry(SERVERS) else { return };
     if !view.authorizer.allows("", &Permission::ServiceRead(SERVERS)) {
         return;
@@ -62,7 +68,11 @@ fn server<'a>(node: &Node, view: &View<'a>, desk: &mut Desk, out: &mut Answer<'a
     out.kept.extend_from_slice(b"\x04node");
     let owner = Name::Made(kept(start, out.kept.len()), view.zone.dc_domain());
     out.answers.push(Record { owner: view.zone.apex(), ttl: view.zone.node_ttl(), data: Data::Ns(owner) });
-    let entry = view.state.node_entry(&node.name.to_ascii_lowercase());
+    let name = node.name.to_ascii_lowercase();
+    if !view.state.holds_node(&name) {
+        return out.need(Interest::Node(name));
+    }
+    let entry = view.state.node_entry(&name);
     let Some(form) = entry.and_then(|entry| NodeForm::of(entry)) else { return };
     let asking = Asking { owner, labels: &[], kind: kind::ANY, depth: DEPTH, edns: false, most: usize::MAX };
     // A name of our own that leads on draws its own order; the outer one is set aside there.

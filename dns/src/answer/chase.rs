@@ -135,6 +135,7 @@ fn ours<'a>(
     desk.order = order;
     (desk.seen, desk.stamp) = (seen, stamp);
     out.wants = std::mem::take(&mut found.wants);
+    std::mem::take(&mut found.needs).into_iter().for_each(|interest| out.need(interest));
     if found.cut == Cut::Service {
         fit::shorten_inner(&mut found, host, view.zone);
     }

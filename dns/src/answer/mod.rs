@@ -7,6 +7,9 @@
 //!                              and the question answered again with what came back
 //! ```
 //!
+//! The catalog may be a partial one: what is looked up and not held is noted in `needs`, fetched, and the question
+//! answered again (`errand`).
+//!
 //! Records point into the catalog's memo and the settings; nothing is copied until the message is written. In the
 //! steady state no memory is taken: see [`Store`].
 //!
@@ -34,7 +37,10 @@ pub mod text;
 use std::net::IpAddr;
 
 use rand::{RngExt, SeedableRng, rngs::SmallRng};
-use usher_cluster::{access::Authorizer, catalog::State};
+use usher_cluster::{
+    access::Authorizer,
+    catalog::{Interest, State},
+};
 
 use self::chase::Known;
 use crate::{
@@ -104,6 +110,17 @@ pub struct Answer<'a> {
     pub wants: Vec<&'a [u8]>,
     /// How many names were followed for it.
     pub chased: usize,
+    /// Parts of the catalog this answer needs and that are not held here: the answer is none until they are.
+    pub needs: Vec<Interest>,
+}
+
+impl Answer<'_> {
+    /// Notes a part of the catalog that is not held here.
+    fn need(&mut self, interest: Interest) {
+        if !self.needs.contains(&interest) {
+            self.needs.push(interest);
+        }
+    }
 }
 
 /// An answer's memory, between answers.

@@ -1,6 +1,6 @@
 //! A node's address and metadata.
 
-use usher_cluster::access::Permission;
+use usher_cluster::{access::Permission, catalog::Interest};
 
 use super::{
     Answer, Asking, Desk, View, answers_kind, chase,
@@ -27,6 +27,9 @@ pub(super) fn node<'a>(
         return;
     }
     let allowed = |name: &&str| view.authorizer.allows("", &Permission::NodeRead(name));
+    if let Some(name) = name.filter(|name| !view.state.holds_node(name)) {
+        return out.need(Interest::Node(name.to_owned()));
+    }
     let Some(entry) = name.filter(allowed).and_then(|name| view.state.node_entry(name)) else {
         return no_such_name(view, out);
     };

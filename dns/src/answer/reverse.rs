@@ -2,7 +2,7 @@
 
 use std::net::IpAddr;
 
-use usher_cluster::access::Permission;
+use usher_cluster::{access::Permission, catalog::Interest};
 
 use super::{Answer, View, apex, form::NodeForm, kept};
 use crate::wire::{
@@ -14,6 +14,9 @@ use crate::wire::{
 
 /// Answers with the name of `address` (`None`: the question's name spells no address).
 pub(super) fn reverse<'a>(address: Option<IpAddr>, kind: u16, view: &View<'a>, out: &mut Answer<'a>) {
+    if let Some(address) = address.filter(|address| !view.state.holds_address(*address)) {
+        return out.need(Interest::Address(address));
+    }
     let Some(target) = address.and_then(|address| target(address, view, &mut out.kept)) else {
         return unknown(view, out);
     };

@@ -2,7 +2,7 @@
 
 use usher_cluster::{
     access::Permission,
-    catalog::{Instance, ServiceEntry},
+    catalog::{Instance, Interest, ServiceEntry},
 };
 
 use super::{
@@ -38,6 +38,9 @@ pub(super) fn service<'a>(
     desk: &mut Desk,
     out: &mut Answer<'a>,
 ) {
+    if !view.state.holds_service(name) {
+        return out.need(Interest::Service(name.to_owned()));
+    }
     let Some(entry) = view.state.service_entry(name) else { return no_such_name(view, out) };
     if !view.authorizer.allows("", &Permission::ServiceRead(name)) {
         return no_such_name(view, out);

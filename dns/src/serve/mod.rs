@@ -4,7 +4,7 @@
 //! |---|---|---|
 //! | UDP | [`udp`]: a thread a core (at most 16) and address | 32 requests at a time, 1472 bytes of each |
 //! | TCP | [`tcp`]: a task a connection | 10 s between requests, 64 replies waiting |
-//! | recursors | a task a request | 1024 at once, SERVFAIL beyond |
+//! | errands | a task a request | 1024 at once, SERVFAIL beyond |
 //!
 //! Everything is bound before anything is served: an error leaves nothing half started.
 

@@ -11,7 +11,7 @@ use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 use usher_cluster::{
     access::Authorizer,
-    catalog::{Catalog, State},
+    catalog::{Catalog, Source, State},
 };
 
 use super::tally::Tally;
@@ -21,7 +21,7 @@ use crate::{
     zone::{SettingError, Zone},
 };
 
-/// Most requests that wait for recursors at once; those beyond are answered SERVFAIL.
+/// Most requests that wait for others at once; those beyond are answered SERVFAIL.
 const ERRANDS_MAX: u32 = 1024;
 
 /// Shared by the threads and tasks of a DNS interface.
@@ -94,6 +94,11 @@ impl Shared {
     pub(crate) async fn end(&self) {
         self.ending.cancel();
         let _all_of_them = self.errands.acquire_many(ERRANDS_MAX).await;
+    }
+
+    /// Where the catalog gets what it does not hold, if it is a partial one.
+    pub(crate) fn source(&self) -> Option<Arc<dyn Source>> {
+        self.catalog.source()
     }
 
     /// The settings in force.

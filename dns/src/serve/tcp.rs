@@ -28,8 +28,8 @@ use tokio::net::TcpListener;
 use super::shared::Shared;
 use crate::{
     answer::{Answer, chase::Known},
+    errand::{self, Done},
     fit::{Plan, Scratch, Transport},
-    recurse,
     responder::{Errand, Planned, Responder, flags},
     wire::{
         flag,
@@ -125,23 +125,20 @@ impl Handler {
 
     async fn elsewhere(&self, packet: &[u8], errand: Errand) -> Reply {
         let Ok(_permit) = self.shared.errands.clone().try_acquire_owned() else { return failed(packet) };
-        match errand {
-            Errand::Forward => {
-                let reply = recurse::carry_out(&self.shared, packet, Transport::Tcp, Errand::Forward).await;
-                Message::from_vec(&reply).map_or_else(|_| failed(packet), |message| passed_on(&reply, message))
-            }
-            Errand::Names(names) => {
-                let plan = |known: &Known| {
-                    let moment = self.shared.moment();
-                    let view = self.shared.view(&moment, Some(known));
-                    RESPONDER
-                        .with_borrow_mut(|responder| responder.plan(packet, Transport::Tcp, &view, measure, convert))
-                };
-                match recurse::find_out(&self.shared, names, plan).await {
-                    Some(Planned::Made(reply)) => reply,
-                    _ => failed(packet),
-                }
-            }
+        let seed = rand::random();
+        let plan = |known: &Known| {
+            let moment = self.shared.moment();
+            // The same seed each time: the same instances are drawn, and need the same names.
+            let mut responder = Responder::new(seed);
+            responder.plan(packet, Transport::Tcp, &self.shared.view(&moment, Some(known)), measure, convert)
+        };
+        match errand::carry_out(&self.shared, packet, Transport::Tcp, errand, plan).await {
+            Done::Made(reply) => reply,
+            Done::PassedOn(raw) => match Message::from_vec(&raw) {
+                Ok(message) => passed_on(&raw, message),
+                Err(_) => failed(packet),
+            },
+            Done::Failed => failed(packet),
         }
     }
 }

@@ -25,8 +25,8 @@ use super::{
     tally::Tally,
 };
 use crate::{
+    errand,
     fit::Transport,
-    recurse,
     responder::{Errand, Outcome, Responder},
 };
 
@@ -120,7 +120,7 @@ impl Worker {
             // Let go before the permit is: who holds all permits knows that all sockets are free.
             let socket = socket;
             let reply = tokio::select! {
-                reply = recurse::carry_out(&shared, &packet, Transport::Udp, errand) => reply,
+                reply = errand::reply(&shared, &packet, errand) => reply,
                 () = shared.ending.cancelled() => return,
             };
             if let Err(error) = peer.send(&socket, &reply) {

@@ -1,0 +1,153 @@
+//! Errands: what a question needs that is not in memory, so that the question leaves the hot path.
+//!
+//! ```text
+//!   Elsewhere ─► parts of the catalog fetched | names of others found out ─► answered again ─► … ─► the reply
+//!                                                └► the question itself is for the recursors: their reply
+//! ```
+//!
+//! A task with a deadline, which holds one of a limited number of permits. What was fetched stays in the catalog and is
+//! kept up to date there: the next question for it is answered on the hot path.
+
+use std::{collections::HashSet, time::Duration};
+
+use tokio::task::JoinSet;
+use usher_cluster::catalog::{Interest, Lease, Unavailable};
+
+use crate::{
+    answer::chase::Known,
+    fit::Transport,
+    recurse,
+    responder::{Errand, Outcome, Planned, Responder},
+    serve::shared::Shared,
+    zone::Zone,
+};
+
+/// The longest an errand may take; clients have given up by then.
+const TIME_MAX: Duration = Duration::from_secs(15);
+/// Most names found out for one request, and most parts of the catalog fetched: an answer follows no more than 32 names.
+const NAMES_MAX: usize = 32;
+/// Most times an answer is tried again with what was found out: names lead from one to the next.
+const ROUNDS_MAX: usize = 8;
+/// Of these, most in which names of others are found out.
+const NAME_ROUNDS_MAX: usize = 4;
+
+/// How an errand went.
+pub(crate) enum Done<T> {
+    /// The answer was made.
+    Made(T),
+    /// A recursor answered the question itself.
+    PassedOn(Vec<u8>),
+    /// Nobody who was needed answered.
+    Failed,
+}
+
+/// Does what the request needs done elsewhere, and replies over UDP.
+pub(crate) async fn reply(shared: &Shared, packet: &[u8], errand: Errand) -> Vec<u8> {
+    let transport = Transport::Udp;
+    let seed = rand::random();
+    let answer = |known: &Known| {
+        let moment = shared.moment();
+        let mut reply = Vec::new();
+        // The same seed each time: the same instances are drawn, and need the same names.
+        let outcome = Responder::new(seed).respond(packet, transport, &shared.view(&moment, Some(known)), &mut reply);
+        match outcome {
+            Outcome::Replied => Planned::Made(reply),
+            Outcome::Dropped => Planned::Dropped,
+            Outcome::Elsewhere(errand) => Planned::Elsewhere(errand),
+        }
+    };
+    match carry_out(shared, packet, transport, errand, answer).await {
+        Done::Made(reply) | Done::PassedOn(reply) => reply,
+        Done::Failed => {
+            let mut reply = Vec::new();
+            Responder::new(seed).fail(packet, &shared.zone(), &mut reply);
+            reply
+        }
+    }
+}
+
+/// Does what the request needs done elsewhere, and has the answer made with what was found out.
+pub(crate) async fn carry_out<T>(
+    shared: &Shared,
+    packet: &[u8],
+    transport: Transport,
+    errand: Errand,
+    answer: impl Fn(&Known) -> Planned<T>,
+) -> Done<T> {
+    let rounds =
+        Rounds { shared, zone: shared.zone(), known: Known::default(), asked: HashSet::new(), held: Vec::new() };
+    let done = tokio::time::timeout(TIME_MAX, rounds.run(packet, transport, errand, answer)).await;
+    done.unwrap_or(Done::Failed)
+}
+
+/// What was found out for one request.
+struct Rounds<'s> {
+    shared: &'s Shared,
+    zone: std::sync::Arc<Zone>,
+    known: Known,
+    asked: HashSet<Vec<u8>>,
+    /// Keeps what was fetched until the answer is made.
+    held: Vec<Lease>,
+}
+
+impl Rounds<'_> {
+    async fn run<T>(
+        mut self,
+        packet: &[u8],
+        transport: Transport,
+        mut errand: Errand,
+        answer: impl Fn(&Known) -> Planned<T>,
+    ) -> Done<T> {
+        let mut name_rounds = 0;
+        for _ in 0..ROUNDS_MAX {
+            match errand {
+                Errand::Forward => {
+                    let passed_on = recurse::forward(&self.zone, packet, transport).await;
+                    return passed_on.map_or(Done::Failed, Done::PassedOn);
+                }
+                Errand::Fetch(interests) => {
+                    if let Err(error) = self.fetch(interests).await {
+                        tracing::debug!(%error, "cannot answer a DNS question");
+                        return Done::Failed;
+                    }
+                }
+                Errand::Names(_) if name_rounds >= NAME_ROUNDS_MAX => self.known.close(),
+                Errand::Names(names) => {
+                    name_rounds += 1;
+                    self.find_out(names).await;
+                }
+            }
+            match answer(&self.known) {
+                Planned::Elsewhere(next) => errand = next,
+                Planned::Made(made) => return Done::Made(made),
+                Planned::Dropped | Planned::Rejected(_) => return Done::Failed,
+            }
+        }
+        Done::Failed
+    }
+
+    async fn fetch(&mut self, interests: Vec<Interest>) -> Result<(), Unavailable> {
+        let source = self.shared.source().ok_or(Unavailable)?;
+        let mut fetching = JoinSet::new();
+        for interest in interests.into_iter().take(NAMES_MAX) {
+            let source = source.clone();
+            fetching.spawn(async move { source.want(interest).await });
+        }
+        while let Some(fetched) = fetching.join_next().await {
+            self.held.push(fetched.map_err(|_| Unavailable)??);
+        }
+        Ok(())
+    }
+
+    async fn find_out(&mut self, mut names: Vec<Vec<u8>>) {
+        names.retain(|name| self.asked.len() < NAMES_MAX && self.asked.insert(name.clone()));
+        let mut finding = JoinSet::new();
+        for name in names {
+            let zone = self.zone.clone();
+            finding.spawn(async move { (recurse::find(&zone, &name).await, name) });
+        }
+        while let Some(Ok((found, name))) = finding.join_next().await {
+            self.known.learn(&name, found);
+        }
+    }
+}
