@@ -12,7 +12,7 @@
 
 mod following;
 mod pushed;
-mod servers;
+pub(crate) mod servers;
 #[cfg(test)]
 mod tests;
 mod upstream;
@@ -20,12 +20,8 @@ mod views;
 
 use serde::{Deserialize, Serialize};
 
-pub(crate) use self::{
-    pushed::{fetched, follow},
-    servers::Servers,
-    upstream::Upstream,
-    views::{Options, Views},
-};
+pub(crate) use self::pushed::{follow, look};
+pub use self::views::Views;
 pub use crate::catalog::{Content, Interest};
 
 /// The whole of one interest at one moment.

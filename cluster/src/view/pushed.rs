@@ -21,13 +21,12 @@ const REST_FOR_EACH: Duration = Duration::from_micros(20);
 const REST_MAX: Duration = Duration::from_millis(500);
 
 /// What there is of `interest`.
-fn snapshot(state: &State, interest: &Interest) -> Update {
-    Update { interest: interest.clone(), as_of: state.as_of(), content: state.content(interest) }
+fn snapshot(state: &State, interest: Interest) -> Update {
+    Update { as_of: state.as_of(), content: state.content(&interest), interest }
 }
 
-/// What there is of `interest` once entry `at_least` is applied here.
-pub(crate) async fn fetched(catalog: &Catalog, interest: &Interest, at_least: u64) -> Update {
-    catalog.reached(at_least).await;
+/// What there is of `interest` now.
+pub(crate) fn look(catalog: &Catalog, interest: Interest) -> Update {
     snapshot(&catalog.state(), interest)
 }
 
@@ -55,7 +54,7 @@ impl Following {
             self.watch.changed().await;
             tokio::time::sleep_until(next_at).await;
         }
-        let update = snapshot(&self.catalog.state(), &self.interest);
+        let update = look(&self.catalog, self.interest.clone());
         let rest = u32::try_from(update.content.size()).map_or(REST_MAX, |size| REST_FOR_EACH.saturating_mul(size));
         self.next_at = Some(Instant::now() + rest.min(REST_MAX));
         update

@@ -19,13 +19,14 @@ use parking_lot::Mutex;
 use tokio::sync::Notify;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
-use super::{Interest, Options, Servers, Update, Upstream, Views, fetched, follow};
+use super::{Interest, Update, Views, follow, look, servers::Servers, upstream::Upstream, views::Options};
 use crate::{
     catalog::{
         Catalog, Changes, Source, State, Topic, Unavailable,
         command::{Command, Registration},
         model::Service,
     },
+    raft::ProposeError,
     rpc::CallError,
 };
 
@@ -153,8 +154,9 @@ impl Upstream for Cluster {
         async move {
             let server = self.reach(address)?;
             server.fetches.fetch_add(1, Ordering::SeqCst);
-            let fetched = tokio::time::timeout(deadline, fetched(&server.catalog, &interest, at_least)).await;
-            fetched.map_err(|_| CallError::Deadline { server: address })
+            let reached = tokio::time::timeout(deadline, server.catalog.reached(at_least)).await;
+            reached.map_err(|_| CallError::Deadline { server: address })?;
+            Ok(look(&server.catalog, interest))
         }
         .boxed()
     }
@@ -369,20 +371,20 @@ async fn the_own_node_shows_what_was_written() {
     let server = cluster.add(1);
     let client = Client::of(cluster);
     let index = server.register("own", "web");
-    let hold = Duration::from_secs(7);
-    client.views.refresh_own_node(index, hold).await.unwrap();
+    client.views.refresh_own(index).await.unwrap();
     let node = || client.catalog.state().node_entry("own").map(|entry| entry.services.len());
     assert_eq!(node(), Some(1));
     let fetches = server.fetches.load(Ordering::SeqCst);
-    client.views.refresh_own_node(index, hold).await.unwrap();
+    client.views.refresh_own(index).await.unwrap();
     assert_eq!(server.fetches.load(Ordering::SeqCst), fetches, "it is known to be shown");
-    client.views.refresh_own_node(0, hold).await.unwrap();
+    client.views.refresh_own(0).await.unwrap();
     assert_eq!(server.fetches.load(Ordering::SeqCst), fetches + 1, "asked for in any case");
     tokio::time::sleep(Duration::from_secs(5000)).await;
     assert_eq!(node(), Some(1), "it stays though nobody reads it");
     client.cluster.kill(1);
-    assert_eq!(client.views.refresh_own_node(0, hold).await, Err(Unavailable));
-    assert_eq!(client.views.refresh_own_node(index + 1, hold).await, Err(Unavailable));
+    for at_least in [0, index + 1] {
+        assert!(matches!(client.views.refresh_own(at_least).await, Err(ProposeError::NoLeader)));
+    }
     client.end().await;
 }
 

@@ -22,10 +22,16 @@ use tokio::{sync::watch, time::Instant};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use super::{
-    Interest, Servers, Update, Upstream,
+    Interest, Update,
     following::{self, Progress},
+    servers::Servers,
+    upstream::Upstream,
 };
-use crate::catalog::{Catalog, Changes, Lease, Mark, Source, State, Unavailable};
+use crate::{
+    catalog::{Catalog, Changes, Lease, Mark, Source, State, Unavailable},
+    raft::ProposeError,
+    rpc::Connections,
+};
 
 /// Most interests followed at once. At it the least used end; those that lead to nothing first, so that questions for
 /// invented names do not drive out what is used. Not more than the removed names a state remembers.
@@ -45,22 +51,25 @@ const FETCH_MAX: Duration = Duration::from_secs(2);
 /// Between two tries of a fetch.
 const FETCH_PAUSE: Duration = Duration::from_millis(50);
 
+/// The longest a comparison of what is registered here waits for a server.
+const REFRESH_MAX: Duration = Duration::from_secs(7);
+
 /// What the views of a client agent need.
-pub(crate) struct Options {
+pub(super) struct Options {
     /// Filled and published.
-    pub(crate) catalog: Arc<Catalog>,
+    pub(super) catalog: Arc<Catalog>,
     /// Whom to ask.
-    pub(crate) servers: Arc<dyn Servers>,
+    pub(super) servers: Arc<dyn Servers>,
     /// The way there.
-    pub(crate) upstream: Arc<dyn Upstream>,
+    pub(super) upstream: Arc<dyn Upstream>,
     /// The agent's own node's name: once followed it stays, as its registrations are compared with it.
-    pub(crate) own_node: String,
+    pub(super) own_node: String,
     /// Where randomness begins.
-    pub(crate) seed: u64,
+    pub(super) seed: u64,
 }
 
 /// The views of a client agent.
-pub(crate) struct Views {
+pub struct Views {
     this: Weak<Self>,
     catalog: Arc<Catalog>,
     pub(super) servers: Arc<dyn Servers>,
@@ -103,8 +112,21 @@ pub(super) enum Shown {
 }
 
 impl Views {
-    /// Makes `catalog` a partial one that draws from these views, and starts looking after them until `stop`.
-    pub(crate) fn start(options: Options, tasks: &TaskTracker, stop: &CancellationToken) -> Arc<Self> {
+    /// Makes `catalog` a partial one that draws from these views, and looks after them until `stop`. `own_node` is the
+    /// agent's own node.
+    pub(crate) fn new(
+        own_node: &str,
+        catalog: Arc<Catalog>,
+        connections: Connections,
+        servers: Arc<dyn Servers>,
+        tasks: &TaskTracker,
+        stop: CancellationToken,
+    ) -> Arc<Self> {
+        let (own_node, seed) = (own_node.to_owned(), rand::random());
+        Self::start(Options { catalog, servers, upstream: Arc::new(connections), own_node, seed }, tasks, &stop)
+    }
+
+    pub(super) fn start(options: Options, tasks: &TaskTracker, stop: &CancellationToken) -> Arc<Self> {
         let Options { catalog, servers, upstream, own_node, seed } = options;
         let views = Arc::new_cyclic(|this: &Weak<Self>| {
             let source: Weak<dyn Source> = this.clone();
@@ -138,12 +160,12 @@ impl Views {
     }
 
     /// Has the own node's entry show entry `at_least` of the log and everything before, asking a server if it does not
-    /// yet; with 0 one is asked in any case. Waits up to `hold` for one that answers.
-    pub(crate) async fn refresh_own_node(&self, at_least: u64, hold: Duration) -> Result<(), Unavailable> {
-        tokio::time::timeout(hold, self.fetch_own_node(at_least)).await.map_err(|_| Unavailable)
+    /// yet; with 0 one is asked in any case. Waits some seconds for one that answers.
+    pub(crate) async fn refresh_own(&self, at_least: u64) -> Result<(), ProposeError> {
+        tokio::time::timeout(REFRESH_MAX, self.fetch_own(at_least)).await.map_err(|_| ProposeError::NoLeader)
     }
 
-    async fn fetch_own_node(&self, at_least: u64) {
+    async fn fetch_own(&self, at_least: u64) {
         let _one_at_a_time = self.fetching.lock().await;
         let shows = |state: &State| at_least > 0 && state.held_as_of(&self.own_node).is_some_and(|it| it >= at_least);
         self.subscribe(&self.own_node);
