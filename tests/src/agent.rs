@@ -299,14 +299,15 @@ impl Drop for Agent {
 }
 
 /// Nothing of the tester's own settings reaches what is tested.
-fn environment(command: &mut Command, folder: &Path) {
+pub(crate) fn environment(command: &mut Command, folder: &Path) {
     command.current_dir(folder).env_clear().env("HOME", folder).env("LANG", "C.UTF-8");
     if let Some(path) = std::env::var_os("PATH") {
         command.env("PATH", path);
     }
 }
 
-fn merge(base: &mut Value, over: Value) {
+/// Lays one value over another; `null` takes a key away.
+pub(crate) fn merge(base: &mut Value, over: Value) {
     match (base, over) {
         (Value::Object(base), Value::Object(over)) => {
             for (key, value) in over {

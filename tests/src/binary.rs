@@ -23,6 +23,15 @@ pub fn usher() -> &'static Path {
     BINARY.get_or_init(|| std::env::var_os(USHER_BIN).map_or_else(build, named))
 }
 
+/// Whether it is this product's and not another implementation: what only we promise is asked of ours alone.
+pub fn is_ours() -> bool {
+    static OURS: OnceLock<bool> = OnceLock::new();
+    *OURS.get_or_init(|| {
+        let output = Command::new(usher()).arg("version").output().expect("the binary tells its version");
+        String::from_utf8_lossy(&output.stdout).starts_with("Usher")
+    })
+}
+
 fn named(name: OsString) -> PathBuf {
     // Tests run in the folder of their package, the variable was most likely typed in the workspace's.
     let path = workspace().join(name);

@@ -82,13 +82,17 @@ pub fn query(question: &str, options: &Options) -> anyhow::Result<Message> {
 
 /// Sends a packet to the port on this host and gives the packet that comes back.
 pub fn exchange(port: u16, packet: &[u8], tcp: bool, timeout: Duration) -> io::Result<Vec<u8>> {
-    let addr = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
+    exchange_at((Ipv4Addr::LOCALHOST, port).into(), packet, tcp, timeout)
+}
+
+/// The same to any server.
+pub fn exchange_at(addr: SocketAddr, packet: &[u8], tcp: bool, timeout: Duration) -> io::Result<Vec<u8>> {
     if tcp {
         let mut stream = connect(addr, timeout)?;
         send_framed(&mut stream, packet)?;
         return read_framed(&mut stream);
     }
-    let socket = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0))?;
+    let socket = UdpSocket::bind((Ipv4Addr::UNSPECIFIED, 0))?;
     socket.set_read_timeout(Some(timeout))?;
     socket.connect(addr)?;
     socket.send(packet)?;
@@ -137,8 +141,13 @@ pub fn ask(port: u16, question: &str) -> anyhow::Result<Message> {
 
 /// Asks with options.
 pub fn ask_with(port: u16, question: &str, options: &Options) -> anyhow::Result<Message> {
+    ask_at((Ipv4Addr::LOCALHOST, port).into(), question, options, TIMEOUT)
+}
+
+/// Asks any server.
+pub fn ask_at(addr: SocketAddr, question: &str, options: &Options, timeout: Duration) -> anyhow::Result<Message> {
     let message = query(question, options)?;
-    let answer = parse(&exchange(port, &message.to_vec()?, options.tcp, TIMEOUT)?)?;
+    let answer = parse(&exchange_at(addr, &message.to_vec()?, options.tcp, timeout)?)?;
     ensure!(answer.metadata.id == message.metadata.id, "wrong id in the answer");
     Ok(answer)
 }

@@ -5,12 +5,14 @@
 //!
 //! The way of a test: [`binary::usher`] builds the binary once, [`agent::Builder`] starts it on free ports in a
 //! folder of its own, [`http::Http`] and [`dns`] talk to it, [`poll::eventually`] waits for what is to become true,
-//! and dropping the [`agent::Agent`] ends it. [`conformance`] replays the recorded cases.
+//! and dropping the [`agent::Agent`] ends it. [`conformance`] replays the recorded cases. [`cluster`] starts many agents,
+//! each on an address of its own.
 //!
 //! Helpers panic when the surroundings fail them (no free port, no temporary folder): here a panic is a failed test.
 
 pub mod agent;
 pub mod binary;
+pub mod cluster;
 pub mod command;
 pub mod conformance;
 pub mod dns;

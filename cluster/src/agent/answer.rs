@@ -100,9 +100,8 @@ impl Answerer {
         if consistent {
             self.forward.linearize().await.map_err(failure)?;
         }
-        if !self.consensus.applied_at_least(at_least, LONGEST_HOLD).await {
-            return Err(Failure::NoLeader);
-        }
+        let reached = tokio::time::timeout(LONGEST_HOLD, self.catalog.reached(at_least)).await;
+        reached.map_err(|_| Failure::NoLeader)?;
         Ok(Response::View(view::look(&self.catalog, interest)))
     }
 

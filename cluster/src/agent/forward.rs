@@ -207,13 +207,7 @@ impl Proposer for Forward {
 
     fn refresh(&self, at_least: u64) -> BoxFuture<'_, Result<(), ProposeError>> {
         match &self.way {
-            Way::Server(consensus) => async move {
-                match consensus.applied_at_least(at_least, self.hold).await {
-                    true => Ok(()),
-                    false => Err(ProposeError::NoLeader),
-                }
-            }
-            .boxed(),
+            Way::Server(_) => self.applied(at_least).boxed(),
             Way::Client { views, .. } => views.refresh_own(at_least).boxed(),
         }
     }

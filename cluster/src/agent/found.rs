@@ -149,7 +149,7 @@ impl Founding {
         }
         let names: Vec<&str> = founders.iter().map(|founder| founder.name.as_str()).collect();
         let names = names.join(", ");
-        match self.consensus.form(founders).await {
+        match self.consensus.form(&founders).await {
             Ok(()) => {
                 tracing::info!(target: "agent.server", "founded the cluster: {names}");
                 Outcome::Over("found expected number of peers, the cluster is founded")

@@ -8,7 +8,7 @@ use std::{collections::HashMap, net::SocketAddr, sync::Arc, time::Duration};
 use parking_lot::Mutex;
 use tokio::{sync::watch, time::Instant};
 
-use crate::{leader::server::ServerMember, membership::Member, view::Servers};
+use crate::{leader::server::ServerMember, membership::Member, view::servers::Servers};
 
 /// How long one server is kept to, at least (Consul: two minutes, and more in large clusters).
 const KEEP: Duration = Duration::from_secs(120);

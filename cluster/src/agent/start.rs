@@ -56,14 +56,14 @@ pub(super) async fn start(mut options: Options, authorizer: Arc<dyn Authorizer>)
         let forward = Forward::of_server(consensus.clone(), catalog.clone(), connections.clone(), options.rpc_hold);
         (Role::Server(consensus), forward)
     } else {
-        let views = view::Options {
-            catalog: catalog.clone(),
-            servers: Arc::new(servers.clone()),
-            upstream: Arc::new(connections.clone()),
-            own_node: options.node_name.clone(),
-            seed: rand::random(),
-        };
-        let views = Views::start(views, &tasks, &stop);
+        let views = Views::new(
+            &options.node_name,
+            catalog.clone(),
+            connections.clone(),
+            Arc::new(servers.clone()),
+            &tasks,
+            stop.clone(),
+        );
         let forward =
             Forward::of_client(servers.clone(), views.clone(), catalog.clone(), connections.clone(), options.rpc_hold);
         (Role::Client, forward)

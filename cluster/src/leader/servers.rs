@@ -137,7 +137,7 @@ async fn meet(duties: &Duties, server: &ServerMember) -> Result<(), String> {
     if let Some(known) = peers.iter().find(|peer| peer.id == found.raft_id) {
         return match is_shown(known, &found) {
             true => Ok(()),
-            false => duties.consensus.update_server(found).await.map_err(|error| error.to_string()),
+            false => duties.consensus.update_server(&found).await.map_err(|error| error.to_string()),
         };
     }
     // A wiped server comes as a new one; its old self cannot come back and would only count against the quorum.
@@ -149,7 +149,7 @@ async fn meet(duties: &Duties, server: &ServerMember) -> Result<(), String> {
         "adding server: name={} address={} raft_id={}",
         found.name, found.address, found.raft_id
     );
-    duties.consensus.add_learner(found).await.map_err(|error| error.to_string())
+    duties.consensus.add_learner(&found).await.map_err(|error| error.to_string())
 }
 
 /// Whether a server may be taken in.
