@@ -105,7 +105,7 @@ pub(super) async fn health(cx: Cx) -> Result<Reply, Failure> {
 async fn ask_leader(cx: &Cx, path: &str) -> Result<Reply, Failure> {
     let request =
         ApiRequest { method: "GET".to_owned(), uri: path.to_owned(), token: cx.token.clone(), ..ApiRequest::default() };
-    let answer = cx.api.agent.forward(request, Destination::Leader).await.map_err(Failure::internal)?;
+    let answer = cx.api.agent.forward(request, Destination::Leader).await.map_err(|error| Failure::internal(error.to_string()))?;
     let status = StatusCode::from_u16(answer.status).unwrap_or(StatusCode::BAD_GATEWAY);
     match status {
         StatusCode::OK | StatusCode::TOO_MANY_REQUESTS => {

@@ -158,8 +158,8 @@ impl Drop for Network {
 
 /// The one chain of a host's faults, with this rule or none.
 fn rules(namespace: &str, rule: &str) {
-    let chain = format!("{TABLE} {{ chain entrance {{ type filter hook input priority 0; {rule}; }} }}");
-    let script = format!("add {TABLE}\ndelete {TABLE}\n{}", chain.replace("; ; ", "; "));
+    let chain = format!("chain entrance {{\ntype filter hook input priority 0\n{rule}\n}}");
+    let script = format!("add {TABLE}\ndelete {TABLE}\n{TABLE} {{\n{chain}\n}}");
     run("ip", &["netns", "exec", namespace, "nft", &script]).unwrap_or_else(|error| panic!("{error}"));
 }
 

@@ -26,7 +26,7 @@ impl Cluster {
         self.running_servers().into_iter().find(|name| *name != leader).expect("there are several servers")
     }
 
-    /// The one that says it leads, if the others that answer know the same.
+    /// The one that leads, if all that run know the same and it runs.
     pub fn try_leader(&self) -> Result<String, String> {
         let mut told = BTreeMap::new();
         for name in self.running_servers() {
@@ -36,7 +36,7 @@ impl Cluster {
         let all: std::collections::BTreeSet<&String> = told.values().collect();
         let [one] = Vec::from_iter(all).try_into().map_err(|_| format!("no agreement on the leader: {told:?}"))?;
         let address = one.split(':').next().unwrap_or_default();
-        let leader = self.hosts().iter().find(|host| host.address.to_string() == address);
+        let leader = self.hosts().iter().find(|host| host.is_running() && host.address.to_string() == address);
         leader.map(|host| host.name.clone()).ok_or_else(|| format!("no leader: {told:?}"))
     }
 

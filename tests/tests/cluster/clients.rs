@@ -1,10 +1,7 @@
 //! Client agents: they keep their own registrations, forward the rest, and answer DNS from what servers push to them.
 
 use serde_json::json;
-use usher_tests::{
-    cluster::{Cluster, Host},
-    poll::eventually,
-};
+use usher_tests::{cluster::Cluster, poll::eventually};
 
 #[test]
 fn a_client_registers_and_everybody_finds_it() {
@@ -134,16 +131,10 @@ fn a_registration_without_a_leader_is_kept_and_comes_later() {
     let mut cluster = Cluster::loopback().servers(1).clients(1);
     cluster.formed();
     cluster["s1"].kill();
-    let registered = cluster["c1"].try_put("/v1/agent/service/register", &json!({"Name": "web", "Port": 80}));
-    assert!(registered.is_ok() || registered.is_err(), "either way it is kept: {registered:?}");
+    // Whether the program is told of a success or not: it is kept.
+    let _either = cluster["c1"].try_put("/v1/agent/service/register", &json!({"Name": "web", "Port": 80}));
     let services = cluster["c1"].json("/v1/agent/services");
     assert!(services.get("web").is_some(), "{services}");
     cluster["s1"].start();
     cluster["s1"].sees_service("web", &["c1"]);
-}
-
-/// The names of running hosts, for tests that look at all of them.
-#[expect(dead_code, reason = "kept for replaying by hand")]
-fn names(cluster: &Cluster) -> Vec<&str> {
-    cluster.hosts().iter().filter(|host| host.is_running()).map(|host: &Host| host.name.as_str()).collect()
 }

@@ -50,7 +50,8 @@ fn a_tenth_lost_is_no_death() {
 #[test]
 fn a_server_cut_off_comes_back() {
     let Some(cluster) = cluster() else { return };
-    let cluster = cluster.with(json!({"performance": {"rpc_hold_timeout": "1s"}})).servers(3).clients(1);
+    let settings = json!({"performance": {"rpc_hold_timeout": "1s"}, "autopilot": {"cleanup_dead_servers": false}});
+    let cluster = cluster.with(settings).servers(3).clients(1);
     cluster.formed();
     let cut = cluster.leader();
     cluster[&cut].try_register_elsewhere("before").unwrap();
