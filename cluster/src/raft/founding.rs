@@ -140,14 +140,12 @@ impl Consensus {
             Err(error) => return Err(error),
         }
         match self.raft.initialize(members).await {
-            Ok(()) => {}
-            Err(RaftError::APIError(InitializeError::NotInMembers(_))) => {
-                return Err(FoundingError::NotAmong(self.raft_id));
-            }
-            Err(RaftError::APIError(InitializeError::NotAllowed(_))) => return Err(FoundingError::NotPristine),
-            Err(RaftError::Fatal(fatal)) => return Err(FoundingError::Stopped(fatal.to_string())),
+            // It stands for election by itself.
+            Ok(()) => Ok(()),
+            Err(RaftError::APIError(InitializeError::NotInMembers(_))) => Err(FoundingError::NotAmong(self.raft_id)),
+            Err(RaftError::APIError(InitializeError::NotAllowed(_))) => Err(FoundingError::NotPristine),
+            Err(RaftError::Fatal(fatal)) => Err(FoundingError::Stopped(fatal.to_string())),
         }
-        self.raft.trigger().elect(false).await.map_err(|fatal| FoundingError::Stopped(fatal.to_string()))
     }
 
     fn voters(&self) -> BTreeSet<u64> {

@@ -17,7 +17,7 @@ use tokio::{
 
 use super::{Consensus, Raft, codec::CodecError, contact::Contact, wire};
 use crate::rpc::{
-    frame::{Budget, Frame, FrameReader, FRAME_DEADLINE, write_all},
+    frame::{Budget, FRAME_DEADLINE, Frame, FrameReader, write_all},
     link::{CANCEL, PING, PONG},
 };
 

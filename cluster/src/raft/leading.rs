@@ -56,9 +56,7 @@ impl Consensus {
     /// while it waits, its fate is unknown.
     pub(crate) async fn try_propose(&self, command: impl Into<Arc<Command>>) -> Result<Applied, TryError> {
         match self.raft.client_write(Proposal(command.into())).await {
-            Ok(response) => {
-                Ok(Applied { index: response.log_id.index, outcome: response.data.0.unwrap_or(Ok(())) })
-            }
+            Ok(response) => Ok(Applied { index: response.log_id.index, outcome: response.data.0.unwrap_or(Ok(())) }),
             Err(RaftError::APIError(ClientWriteError::ForwardToLeader(to))) => {
                 Err(TryError::NotLeader(self.address_of_other(to.leader_id, to.leader_node.as_ref())))
             }

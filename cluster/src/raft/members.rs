@@ -6,8 +6,7 @@ use std::{
 };
 
 use openraft::{
-    Instant as _,
-    ChangeMembers,
+    ChangeMembers, Instant as _,
     errors::{ChangeMembershipError, ClientWriteError, ForwardToLeader, RaftError},
 };
 use tokio::time::Instant;
@@ -104,7 +103,7 @@ impl Consensus {
         if !voters.contains(&raft_id) {
             return self.change(Change::RemoveNodes(BTreeSet::from([raft_id])), true).await;
         }
-        self.would_keep_quorum(&metrics, &voters, raft_id)?;
+        self.would_keep_quorum(&voters, raft_id).await?;
         self.change(Change::RemoveVoters(BTreeSet::from([raft_id])), false).await
     }
 
@@ -116,13 +115,21 @@ impl Consensus {
         }
     }
 
-    fn would_keep_quorum(&self, metrics: &RaftMetrics, voters: &BTreeSet<u64>, gone: u64) -> Result<(), ChangeError> {
+    /// Refuses what would leave no quorum alive. A leader of a moment has not heard of everybody yet and waits for that.
+    async fn would_keep_quorum(&self, voters: &BTreeSet<u64>, gone: u64) -> Result<(), ChangeError> {
         let left: Vec<u64> = voters.iter().copied().filter(|id| *id != gone).collect();
-        let is_alive = |id: &u64| *id == self.raft_id || self.is_heard_of(metrics, *id);
-        let alive = left.iter().filter(|id| is_alive(id)).count();
-        match alive > left.len() / 2 {
-            true => Ok(()),
-            false => Err(ChangeError::Quorum { server: gone, alive, voters: left.len() }),
+        let until = Instant::now() + self.lease;
+        loop {
+            let metrics = current(&mut self.raft.metrics());
+            let is_alive = |id: &&u64| **id == self.raft_id || self.is_heard_of(&metrics, **id);
+            let alive = left.iter().filter(is_alive).count();
+            if alive > left.len() / 2 {
+                return Ok(());
+            }
+            if Instant::now() >= until {
+                return Err(ChangeError::Quorum { server: gone, alive, voters: left.len() });
+            }
+            tokio::time::sleep(PAUSE).await;
         }
     }
 

@@ -57,11 +57,6 @@ use openraft::{
 };
 use tokio::time::Instant;
 
-pub(crate) use self::{
-    founding::FoundingError,
-    leading::{PeerProgress, TryError},
-    members::ChangeError,
-};
 use self::{
     contact::Contact,
     failure::Failure,
@@ -71,6 +66,11 @@ use self::{
     state_machine::StateMachine,
     transfer::Receiver,
     types::{Proposal, TypeConfig, term_of},
+};
+pub(crate) use self::{
+    founding::FoundingError,
+    leading::{PeerProgress, TryError},
+    members::ChangeError,
 };
 use crate::{
     catalog::{

@@ -5,7 +5,13 @@
 //! way before the first is acknowledged; answers come in the order of the requests because they are waited for in that
 //! order. A server that cannot be reached is told to openraft, which tries again after a growing pause.
 
-use std::{collections::VecDeque, future::Future, net::SocketAddr, time::Duration};
+use std::{
+    collections::{HashMap, VecDeque},
+    future::Future,
+    net::SocketAddr,
+    sync::Arc,
+    time::Duration,
+};
 
 use bytes::Bytes;
 use futures_util::{Stream, StreamExt, future::BoxFuture, stream, stream::BoxStream};
@@ -20,13 +26,14 @@ use openraft::{
         TransferLeaderResponse, VoteRequest, VoteResponse,
     },
 };
+use parking_lot::Mutex;
 use tokio::time::timeout;
 
 use super::{
     codec::CodecError,
     snapshot::SnapshotData,
     transfer,
-    types::{LogId, Server, TypeConfig},
+    types::{LogId, Membership, Server, TypeConfig},
     wire,
 };
 use crate::rpc::{
@@ -51,22 +58,41 @@ const AHEAD: usize = 16;
 const FIRST_PAUSE: Duration = Duration::from_millis(25);
 const LONGEST_PAUSE: Duration = Duration::from_millis(500);
 
+/// Where servers are reached by the configuration in force. Openraft tells a client the address once, when it is made;
+/// a server may move while it is in use. Clones share it.
+#[derive(Clone, Default)]
+pub(super) struct Addresses(Arc<Mutex<HashMap<u64, String>>>);
+
+impl Addresses {
+    /// Takes over what a configuration says.
+    pub(super) fn learn(&self, membership: &Membership) {
+        *self.0.lock() = membership.nodes().map(|(id, server)| (*id, server.address.clone())).collect();
+    }
+}
+
 /// Makes the clients of other servers, which share the connections.
 pub(super) struct Network {
     own: u64,
     bulk: Pool,
     urgent: Pool,
+    addresses: Addresses,
 }
 
 impl Network {
     /// The network of the server with that id.
-    pub(super) fn new(own: u64) -> Self {
-        Self { own, bulk: Pool::default(), urgent: Pool::default() }
+    pub(super) fn new(own: u64, addresses: Addresses) -> Self {
+        Self { own, bulk: Pool::default(), urgent: Pool::default(), addresses }
     }
 
     fn peer(&self, target: u64, server: &Server, bulk: &Pool) -> Peer {
-        let (own, address) = (self.own, server.address.clone());
-        Peer { own, target, address, bulk: bulk.clone(), urgent: self.urgent.clone() }
+        Peer {
+            own: self.own,
+            target,
+            first_address: server.address.clone(),
+            addresses: self.addresses.clone(),
+            bulk: bulk.clone(),
+            urgent: self.urgent.clone(),
+        }
     }
 }
 
@@ -86,7 +112,8 @@ impl RaftNetworkFactory<TypeConfig> for Network {
 pub(super) struct Peer {
     own: u64,
     target: u64,
-    address: String,
+    first_address: String,
+    addresses: Addresses,
     /// Where entries go.
     bulk: Pool,
     /// Where votes go.
@@ -98,7 +125,9 @@ type Appended = Result<StreamAppendResult<TypeConfig>, RPCError<TypeConfig>>;
 
 impl Peer {
     fn address(&self) -> Result<SocketAddr, Unreachable<TypeConfig>> {
-        self.address.parse().map_err(|_| Unreachable::from_string(format!("{:?} is no address", self.address)))
+        let known = self.addresses.0.lock().get(&self.target).cloned();
+        let address = known.unwrap_or_else(|| self.first_address.clone());
+        address.parse().map_err(|_| Unreachable::from_string(format!("{address:?} is no address")))
     }
 
     fn link(&self, pool: &Pool) -> Result<Link, Unreachable<TypeConfig>> {
@@ -107,30 +136,34 @@ impl Peer {
     }
 
     /// Asks once and waits as long as openraft says.
-    async fn ask(&self, kind: u8, body: Result<Bytes, CodecError>, option: RPCOption, action: RPCTypes) -> RpcResult<Bytes> {
+    async fn ask(
+        &self,
+        kind: u8,
+        body: Result<Bytes, CodecError>,
+        option: RPCOption,
+        action: RPCTypes,
+    ) -> RpcResult<Bytes> {
         let body = body.map_err(|error| NetworkError::new(&error))?;
         let mut ticket = self.link(&self.urgent)?.request(kind, body);
         match timeout(option.soft_ttl(), ticket.answer()).await {
             Ok(answer) => self.read(answer).map(|frame| frame.body),
-            Err(_) => {
-                Err(Timeout { action, id: self.own, target: self.target, timeout: option.soft_ttl() }.into())
-            }
+            Err(_) => Err(Timeout { action, id: self.own, target: self.target, timeout: option.soft_ttl() }.into()),
         }
     }
 
     fn read(&self, answer: Result<Frame, Gone>) -> RpcResult<Frame> {
-        let (target, address) = (self.target, &self.address);
+        let target = self.target;
         match answer {
             Ok(frame) if frame.kind == wire::ANSWER => Ok(frame),
             Ok(frame) => {
                 let reason = String::from_utf8_lossy(&frame.body);
-                Err(Unreachable::from_string(format!("server {target} at {address}: {reason}")).into())
+                Err(Unreachable::from_string(format!("server {target}: {reason}")).into())
             }
             Err(Gone { sent: false, reason }) => {
-                Err(Unreachable::from_string(format!("server {target} at {address}: {reason}")).into())
+                Err(Unreachable::from_string(format!("server {target}: {reason}")).into())
             }
             Err(Gone { sent: true, reason }) => {
-                Err(NetworkError::from_string(format!("server {target} at {address}: {reason}")).into())
+                Err(NetworkError::from_string(format!("server {target}: {reason}")).into())
             }
         }
     }
@@ -242,6 +275,7 @@ impl<S: Stream<Item = AppendEntriesRequest<TypeConfig>> + Unpin> Pipeline<'_, S>
     /// The next answer, and the rest unless it ends the stream.
     async fn next(mut self) -> Option<(Appended, Option<Self>)> {
         loop {
+            let is_waiting = !self.ahead.is_empty();
             let may_send = self.has_more && self.ahead.len() < AHEAD;
             tokio::select! {
                 biased;
@@ -252,7 +286,7 @@ impl<S: Stream<Item = AppendEntriesRequest<TypeConfig>> + Unpin> Pipeline<'_, S>
                     },
                     None => self.has_more = false,
                 },
-                answer = first_answer(&mut self.ahead) => {
+                answer = first_answer(&mut self.ahead), if is_waiting => {
                     let Batch { prev, last, .. } = self.ahead.pop_front()?;
                     let read = self.peer.read(answer).and_then(|frame| {
                         wire::decode_append_answer(&frame.body).map_err(|error| damaged(&error))

@@ -18,7 +18,7 @@ use super::{
     founding::Pledges,
     inbound,
     log_store::LogStore,
-    network::Network,
+    network::{Addresses, Network},
     snapshot::Snapshots,
     state_machine::StateMachine,
     timing,
@@ -48,11 +48,14 @@ pub(super) async fn start(options: Options, catalog: Arc<Catalog>) -> Result<Con
     let config = timing::config(&options).validate().map_err(|error| StartError::Stopped(error.to_string()))?;
     let lease = timing::lease(&config);
     let last = log.tail().last();
+    let addresses = Addresses::default();
     let machine = StateMachine::new(catalog, snapshots.clone(), restored);
-    let raft = Raft::new(raft_id, Arc::new(config), Network::new(raft_id), log.clone(), machine).await;
+    let raft =
+        Raft::new(raft_id, Arc::new(config), Network::new(raft_id, addresses.clone()), log.clone(), machine).await;
     let raft = raft.map_err(|fatal| stopped(&fatal))?;
     let me = Server { node_id: options.node_id, name: options.node_name, address: options.address.to_string() };
     tokio::spawn(watch_for_the_end(raft.metrics(), failure.clone()));
+    tokio::spawn(keep_addresses(raft.clone(), addresses));
     tokio::spawn(compaction::run(raft.clone(), log.tail().clone()));
 
     if options.bootstrap && last.is_none() && log.clone().read_vote().await.is_ok_and(|vote| vote.is_none()) {
@@ -208,6 +211,20 @@ async fn watch_for_the_end(mut metrics: Metrics, failure: Failure) {
         }
         if metrics.changed().await.is_err() {
             return failure.note("it ended unexpectedly");
+        }
+    }
+}
+
+/// Has the network know where the servers of the configuration in force are.
+async fn keep_addresses(raft: Raft, addresses: Addresses) {
+    let mut servers = raft.server_metrics();
+    // The metrics' channel goes with consensus; a clone of it must not keep it.
+    drop(raft);
+    loop {
+        let membership = servers.borrow_and_update().membership_config.clone();
+        addresses.learn(membership.membership());
+        if servers.changed().await.is_err() {
+            return;
         }
     }
 }

@@ -213,10 +213,9 @@ pub(super) fn encode_transfer_answer(answer: &TransferLeaderResponse<TypeConfig>
         Err(TransferLeaderError::VoteChanged { expected, actual }) => {
             TransferAnswer::VoteChanged { expected: expected.into(), actual: actual.into() }
         }
-        Err(TransferLeaderError::LogNotFlushed { expected, actual }) => TransferAnswer::LogNotFlushed {
-            expected: expected.map(StoredId::from),
-            actual: actual.map(StoredId::from),
-        },
+        Err(TransferLeaderError::LogNotFlushed { expected, actual }) => {
+            TransferAnswer::LogNotFlushed { expected: expected.map(StoredId::from), actual: actual.map(StoredId::from) }
+        }
     };
     Ok(codec::encode(Kind::TransferAnswer, &answer)?.into())
 }

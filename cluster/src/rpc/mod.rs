@@ -31,11 +31,11 @@ use std::net::SocketAddr;
 
 use futures_util::{future::BoxFuture, stream::BoxStream};
 
+use self::message::{Failure, Request, Response};
 pub(crate) use self::{
     client::{Connections, Subscription},
     server::serve,
 };
-use self::message::{Failure, Request, Response};
 use crate::view::{Interest, Update};
 
 /// Who answers calls: a server.

@@ -29,6 +29,9 @@ impl rpc::Handler for NoCalls {
     }
 }
 
+/// How long a write may take before it is tried again.
+const PATIENCE: Duration = Duration::from_secs(5);
+
 /// A server with its port.
 pub(super) struct Host {
     pub(super) server: Server,
@@ -150,7 +153,9 @@ impl Cluster {
             let deadline = Instant::now() + HOLD;
             'tries: loop {
                 for host in &self.hosts {
-                    match host.consensus().try_propose(registration(number)).await {
+                    let tried =
+                        tokio::time::timeout(PATIENCE, host.consensus().try_propose(registration(number))).await;
+                    match tried.unwrap_or(Err(TryError::Unsure)) {
                         Ok(applied) => {
                             assert_eq!(applied.outcome, Ok(()));
                             break 'tries;
@@ -159,7 +164,11 @@ impl Cluster {
                         Err(error) => panic!("{error}"),
                     }
                 }
-                assert!(Instant::now() < deadline, "nobody takes a write");
+                assert!(
+                    Instant::now() < deadline,
+                    "nobody takes a write: {:#?}",
+                    self.hosts.iter().map(|host| host.consensus().status()).collect::<Vec<_>>()
+                );
                 tokio::time::sleep(Duration::from_millis(2)).await;
             }
         }
@@ -277,10 +286,7 @@ async fn a_follower_may_come_back_elsewhere() {
 }
 
 /// Has the leader do something, whoever it is.
-async fn until_leader_did(
-    cluster: &Cluster,
-    what: impl Fn(Consensus) -> BoxFuture<'static, Result<(), ChangeError>>,
-) {
+async fn until_leader_did(cluster: &Cluster, what: impl Fn(Consensus) -> BoxFuture<'static, Result<(), ChangeError>>) {
     let deadline = Instant::now() + HOLD;
     loop {
         let leader = cluster.hosts.iter().find(|host| host.consensus().status().is_leader);
@@ -353,10 +359,7 @@ async fn what_would_lose_the_quorum_is_refused() {
     let dead_id = dead.consensus().raft_id();
     dead.stop().await;
     let alive = cluster.hosts.iter().map(|host| host.consensus().raft_id()).find(|id| *id != consensus.raft_id());
-    until("it counts as dead", || {
-        !consensus.is_heard_of(&current(&mut consensus.raft.metrics()), dead_id)
-    })
-    .await;
+    until("it counts as dead", || !consensus.is_heard_of(&current(&mut consensus.raft.metrics()), dead_id)).await;
     let refusal = consensus.remove(alive.unwrap()).await.unwrap_err();
     assert_eq!(refusal, ChangeError::Quorum { server: alive.unwrap(), alive: 1, voters: 2 });
     consensus.remove(dead_id).await.unwrap();
