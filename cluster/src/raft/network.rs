@@ -277,6 +277,7 @@ impl<S: Stream<Item = AppendEntriesRequest<TypeConfig>> + Unpin> Pipeline<'_, S>
         loop {
             let is_waiting = !self.ahead.is_empty();
             let may_send = self.has_more && self.ahead.len() < AHEAD;
+            let is_waiting = !self.ahead.is_empty();
             tokio::select! {
                 biased;
                 request = self.input.next(), if may_send => match request {
@@ -302,6 +303,7 @@ impl<S: Stream<Item = AppendEntriesRequest<TypeConfig>> + Unpin> Pipeline<'_, S>
                     let is_whole = matches!(answer, AppendEntriesResponse::Success);
                     return Some((Ok(answer.into_stream_result(prev, last)), is_whole.then_some(self)));
                 },
+                // Everything was sent and answered: openraft begins another stream when there is more.
                 else => return None,
             }
         }
