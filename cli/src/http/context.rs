@@ -13,7 +13,7 @@ use usher_cluster::{
     catalog::model::Check,
 };
 
-use super::{Api, Options, params::Params, reply::Failure};
+use super::{Api, Options, forward::View, params::Params, reply::Failure};
 
 /// A request on its way through a handler.
 pub(super) struct Cx {
@@ -31,6 +31,8 @@ pub(super) struct Cx {
     pub(super) cache_control: String,
     /// The whole body.
     pub(super) body: Bytes,
+    /// The view a client agent answers from.
+    pub(super) view: Option<View>,
     /// Ends waiting when the agent stops.
     pub(super) shutdown: CancellationToken,
 }

@@ -29,10 +29,11 @@ use super::{
     Api, Options,
     context::Cx,
     encode::{self, Form, ResponseBody},
+    forward::{self, Answerer, Asked},
     limits::{BODY_TIMEOUT, MAX_BODY},
     params::{self, Params},
     reply::{Failure, Peer, Reply},
-    routes::{self, Found, Needs, Route},
+    routes::{self, Found, Needs, Place, Route},
 };
 use crate::config::duration;
 
@@ -51,14 +52,55 @@ pub(super) async fn answer(
         pretty: options.pretty || wants_pretty(request.uri().query().unwrap_or_default()),
         gzip: encode::accepts_gzip(request.headers()),
     };
-    let prepared = prepare(&api, &options, peer, &shutdown, request);
-    let outcome = match prepared {
-        Ok(Prepared::Handler(route, cx, body)) => handle(route, cx, body).await,
-        Ok(Prepared::Reply(reply)) => Ok(reply),
-        Err(failure) => Err(failure),
-    };
+    let outcome = carry_out(&api, &options, peer, &shutdown, request).await;
     line.log(&outcome, started.elapsed());
     encode::response(outcome, form, &options, shutdown).await
+}
+
+/// Answers a request that another agent passed on.
+pub(super) async fn answer_agent(
+    api: Arc<Api>,
+    shutdown: CancellationToken,
+    request: Request<Bytes>,
+) -> Result<Reply, Failure> {
+    let started = Instant::now();
+    let options = api.options.load_full();
+    let line = RequestLine::of(&request, Peer::Agent);
+    let outcome = carry_out(&api, &options, Peer::Agent, &shutdown, request).await;
+    line.log(&outcome, started.elapsed());
+    outcome
+}
+
+/// Every step from a request to its outcome.
+async fn carry_out<B: Payload>(
+    api: &Arc<Api>,
+    options: &Arc<Options>,
+    peer: Peer,
+    shutdown: &CancellationToken,
+    request: Request<B>,
+) -> Result<Reply, Failure> {
+    match prepare(api, options, peer, shutdown, request)? {
+        Prepared::Handler(route, asked, cx, body) => handle(route, asked, cx, body).await,
+        Prepared::Reply(reply) => Ok(reply),
+    }
+}
+
+/// The body of a request, from whomever it comes.
+trait Payload: Send {
+    /// All of it, within its limits of size and time.
+    fn collect(self) -> impl Future<Output = Result<Bytes, Failure>> + Send;
+}
+
+impl Payload for Incoming {
+    fn collect(self) -> impl Future<Output = Result<Bytes, Failure>> + Send {
+        collect(self)
+    }
+}
+
+impl Payload for Bytes {
+    async fn collect(self) -> Result<Bytes, Failure> {
+        Ok(self)
+    }
 }
 
 /// What the log tells of a request.
@@ -69,7 +111,7 @@ struct RequestLine {
 }
 
 impl RequestLine {
-    fn of(request: &Request<Incoming>, peer: Peer) -> Self {
+    fn of<B>(request: &Request<B>, peer: Peer) -> Self {
         let url = request.uri().path_and_query().map(PathAndQuery::as_str).unwrap_or_default();
         Self { method: request.method().clone(), url: url.to_owned(), peer }
     }
@@ -109,24 +151,25 @@ fn wants_pretty(query: &str) -> bool {
 }
 
 /// What a request comes to before anyone waits.
-enum Prepared {
-    /// A handler is to run; changes still have their body to be read.
-    Handler(&'static Route, Cx, Option<Incoming>),
+enum Prepared<B> {
+    /// A handler is to run, here or elsewhere; changes still have their body to be read.
+    Handler(&'static Route, Option<Asked>, Cx, Option<B>),
     /// Everything is said.
     Reply(Reply),
 }
 
 /// Every step up to the handler but the body.
-fn prepare(
+fn prepare<B>(
     api: &Arc<Api>,
     options: &Arc<Options>,
     peer: Peer,
     shutdown: &CancellationToken,
-    request: Request<Incoming>,
-) -> Result<Prepared, Failure> {
+    request: Request<B>,
+) -> Result<Prepared<B>, Failure> {
     let (head, body) = request.into_parts();
     let path = params::decode_path(head.uri.path()).ok_or_else(|| Failure::bad("400 Bad Request"))?;
-    if options.block_endpoints.iter().any(|prefix| path.starts_with(prefix.as_str())) {
+    let blocked = |prefix: &String| path.starts_with(prefix.as_str());
+    if peer != Peer::Agent && options.block_endpoints.iter().any(blocked) {
         return Err(Failure::new(StatusCode::FORBIDDEN, "Endpoint is blocked by agent configuration"));
     }
     let (path_route, tail) = match routes::find(&path) {
@@ -140,6 +183,9 @@ fn prepare(
     let Some(route) = path_route.of_method(head.method.as_str()) else {
         return Err(method_not_allowed(&head.method, path_route));
     };
+    if peer == Peer::Agent && matches!(route.place, Place::Here) {
+        return Err(Failure::new(StatusCode::FORBIDDEN, "only the agent itself answers this"));
+    }
     let reads = route.method == "GET";
     if !reads && !may_write(options, peer) {
         return Err(Failure::new(StatusCode::FORBIDDEN, "Access is restricted"));
@@ -156,21 +202,49 @@ fn prepare(
         params,
         tail,
         body: Bytes::new(),
+        view: None,
         shutdown: shutdown.clone(),
     };
     permit(&cx, route.needs)?;
-    Ok(Prepared::Handler(route, cx, (!reads).then_some(body)))
+    let elsewhere = forward::may_be_elsewhere(route, api.agent.is_server());
+    let uri = || head.uri.path_and_query().map_or_else(String::new, ToString::to_string);
+    let asked = elsewhere.then(|| Asked { method: route.method, uri: uri() });
+    Ok(Prepared::Handler(route, asked, cx, (!reads).then_some(body)))
 }
 
-/// Reads the body, if there is one to read, and runs the handler.
-async fn handle(route: &'static Route, mut cx: Cx, body: Option<Incoming>) -> Result<Reply, Failure> {
+/// Reads the body, if there is one to read, and runs the handler, or has another agent run it.
+async fn handle<B: Payload>(
+    route: &'static Route,
+    asked: Option<Asked>,
+    mut cx: Cx,
+    body: Option<B>,
+) -> Result<Reply, Failure> {
     if let Some(body) = body {
-        cx.body = Box::pin(collect(body)).await?;
+        cx.body = Box::pin(body.collect()).await?;
     }
     let metrics = cx.api.metrics.clone();
     let started = Instant::now();
-    let handled = AssertUnwindSafe((route.handler)(cx)).catch_unwind().await;
+    // Boxed: the rare ways must not make the future of every waiting request larger.
+    let handled = match asked {
+        Some(asked) => Box::pin(answered(route, asked, cx)).await,
+        None => run(route, cx).await,
+    };
     metrics.request(route.method, route.pattern, started.elapsed());
+    handled
+}
+
+/// Has the request answered by whoever has the answer.
+async fn answered(route: &'static Route, asked: Asked, mut cx: Cx) -> Result<Reply, Failure> {
+    match forward::answerer(route, &cx).await? {
+        Answerer::Other(to) => return forward::forward(cx, asked, to).await,
+        Answerer::View(view) => cx.view = Some(view),
+        Answerer::Here => {}
+    }
+    run(route, cx).await
+}
+
+async fn run(route: &'static Route, cx: Cx) -> Result<Reply, Failure> {
+    let handled = AssertUnwindSafe((route.handler)(cx)).catch_unwind().await;
     handled.unwrap_or_else(|_| {
         tracing::error!(path = route.pattern, "a request handler panicked");
         Err(Failure::internal("internal error: the request could not be handled"))
@@ -205,6 +279,8 @@ fn may_write(options: &Options, peer: Peer) -> bool {
         || match peer {
             Peer::Tcp(address) => networks.iter().any(|network| network.contains(address.ip())),
             Peer::Unix => false,
+            // The agent that was asked has looked.
+            Peer::Agent => true,
         }
 }
 
@@ -214,7 +290,7 @@ fn token(params: &Params, headers: &HeaderMap) -> String {
         let (scheme, token) = header(headers, AUTHORIZATION.as_str()).trim().split_once(' ')?;
         scheme.eq_ignore_ascii_case("bearer").then(|| token.trim())
     };
-    let candidates = [params.value("token"), header(headers, "x-consul-token"), bearer().unwrap_or_default()];
+    let candidates = [params.value("token"), header(headers, forward::TOKEN.as_str()), bearer().unwrap_or_default()];
     candidates.into_iter().find(|token| !token.is_empty()).unwrap_or_default().to_owned()
 }
 
@@ -267,7 +343,7 @@ mod tests {
         context::Cx,
         params::Params,
         reply::Peer,
-        routes::{Needs, Route},
+        routes::{Needs, Place, Route},
         tests::served,
     };
 
@@ -277,6 +353,7 @@ mod tests {
             pattern: "/v1/broken",
             method: "GET",
             needs: Needs::Nothing,
+            place: Place::Here,
             handler: |_| Box::pin(async { panic!("on purpose") }),
         };
         let served = served(Options::default(), Arc::new(AllowAll), None).await;
@@ -288,9 +365,10 @@ mod tests {
             token: String::new(),
             cache_control: String::new(),
             body: Bytes::new(),
+            view: None,
             shutdown: CancellationToken::new(),
         };
-        let failure = handle(&ROUTE, cx, None).await.err().unwrap();
+        let failure = handle::<Bytes>(&ROUTE, None, cx, None).await.err().unwrap();
         assert_eq!(failure.status.as_u16(), 500);
     }
 

@@ -2,7 +2,7 @@
 //!
 //! Everything but the log stream and the compression of large answers is pure.
 
-use std::{convert::Infallible, io::Write};
+use std::{borrow::Cow, convert::Infallible, io::Write, time::Duration};
 
 use bytes::Bytes;
 use flate2::{Compression, write::GzEncoder};
@@ -14,6 +14,7 @@ use http::{
 use http_body_util::{BodyExt, Full, StreamBody, combinators::UnsyncBoxBody};
 use hyper::body::Frame;
 use tokio_util::sync::CancellationToken;
+use usher_cluster::rpc::message::ApiResponse;
 
 use super::{
     Options,
@@ -74,7 +75,7 @@ pub(super) async fn response(
         headers.insert(TRANSLATE, HeaderValue::from_static("true"));
     }
     for (name, value) in std::mem::take(&mut reply.headers) {
-        insert(&mut headers, name, &value);
+        insert(&mut headers, &name, &value);
     }
     let body = match reply.body {
         Body::Empty => whole(Vec::new()),
@@ -83,7 +84,7 @@ pub(super) async fn response(
             packed(if form.pretty { indented(&json) } else { json }, form.gzip, &mut headers).await
         }
         Body::Text(content_type, text) => {
-            headers.insert(CONTENT_TYPE, HeaderValue::from_static(content_type));
+            insert(&mut headers, CONTENT_TYPE.as_str(), &content_type);
             packed(text.into_bytes(), form.gzip, &mut headers).await
         }
         Body::Log(log) => lines(log, shutdown),
@@ -106,17 +107,17 @@ fn insert(headers: &mut HeaderMap, name: &str, value: &str) {
 
 /// A failure as a reply of text.
 fn of_failure(failure: Failure) -> Reply {
-    let body = if failure.text.is_empty() { Body::Empty } else { Body::Text(TEXT, failure.text) };
+    let body = if failure.text.is_empty() { Body::Empty } else { Body::Text(Cow::Borrowed(TEXT), failure.text) };
     let mut reply = Reply { body, ..Reply::empty() }.with_status(failure.status);
     if failure.read {
         reply.headers.extend([
-            ("x-consul-index", "1".to_owned()),
-            ("x-consul-knownleader", "false".to_owned()),
-            ("x-consul-lastcontact", "0".to_owned()),
+            (Cow::Borrowed("x-consul-index"), "1".to_owned()),
+            (Cow::Borrowed("x-consul-knownleader"), "false".to_owned()),
+            (Cow::Borrowed("x-consul-lastcontact"), "0".to_owned()),
         ]);
     }
     if let Some(allow) = failure.allow {
-        reply.headers.push(("allow", allow));
+        reply.headers.push((Cow::Borrowed("allow"), allow));
     }
     reply
 }
@@ -125,14 +126,42 @@ fn of_failure(failure: Failure) -> Reply {
 fn meta_headers(headers: &mut HeaderMap, meta: &QueryMeta) {
     headers.insert(INDEX, HeaderValue::from(meta.index));
     headers.insert(KNOWN_LEADER, HeaderValue::from_static(if meta.known_leader { "true" } else { "false" }));
-    // The leader's own view is current; what a follower's lags by is measured once there are followers.
-    headers.insert(LAST_CONTACT, HeaderValue::from_static("0"));
+    headers.insert(LAST_CONTACT, HeaderValue::from(milliseconds(meta.last_contact)));
     headers.insert(CONSISTENCY, HeaderValue::from_static(meta.consistency.as_str()));
-    if meta.cached {
-        // The agent's view is the cache: it is always there and always current.
-        headers.insert(CACHE, HeaderValue::from_static("HIT"));
-        headers.insert(AGE, HeaderValue::from_static("0"));
+    if let Some(cached) = meta.cached {
+        headers.insert(CACHE, HeaderValue::from_static(if cached.hit { "HIT" } else { "MISS" }));
+        headers.insert(AGE, HeaderValue::from(cached.age.as_secs()));
     }
+}
+
+fn milliseconds(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+}
+
+/// An outcome as another agent is told it: without what belongs to the agent that was asked.
+pub(super) fn plain(outcome: Result<Reply, Failure>) -> ApiResponse {
+    let mut reply = outcome.unwrap_or_else(of_failure);
+    let mut headers = HeaderMap::new();
+    if let Some(meta) = reply.meta {
+        meta_headers(&mut headers, &meta);
+    }
+    for (name, value) in std::mem::take(&mut reply.headers) {
+        insert(&mut headers, &name, &value);
+    }
+    let body = match reply.body {
+        // No route that streams is another agent's to answer.
+        Body::Empty | Body::Log(_) => Vec::new(),
+        Body::Json(json) => {
+            headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+            json
+        }
+        Body::Text(content_type, text) => {
+            insert(&mut headers, CONTENT_TYPE.as_str(), &content_type);
+            text.into_bytes()
+        }
+    };
+    let told = |(name, value): (&HeaderName, &HeaderValue)| Some((name.to_string(), value.to_str().ok()?.to_owned()));
+    ApiResponse { status: reply.status.as_u16(), headers: headers.iter().filter_map(told).collect(), body }
 }
 
 /// A whole body, compressed if the client takes that.
@@ -231,7 +260,7 @@ pub(super) fn redirect(location: &str, get: bool) -> Reply {
     }
     let escaped = location.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;").replace('"', "&#34;");
     let page = format!("<a href=\"{escaped}\">Moved Permanently</a>.\n\n");
-    Reply { body: Body::Text("text/html; charset=utf-8", page), ..reply }
+    Reply { body: Body::Text(Cow::Borrowed("text/html; charset=utf-8"), page), ..reply }
 }
 
 /// The answer to `OPTIONS`.
@@ -241,6 +270,8 @@ pub(super) fn allowed(methods: &str) -> Reply {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use http::{HeaderMap, HeaderValue, header::ACCEPT_ENCODING};
     use http_body_util::BodyExt;
     use serde_json::json;
@@ -249,7 +280,7 @@ mod tests {
     use super::{Form, accepts_gzip, indented, response};
     use crate::http::{
         Options,
-        reply::{Consistency, Failure, QueryMeta, Reply},
+        reply::{Cached, Consistency, Failure, QueryMeta, Reply},
     };
 
     #[test]
@@ -297,7 +328,13 @@ mod tests {
 
     #[tokio::test]
     async fn a_read_carries_its_headers() {
-        let meta = QueryMeta { index: 7, known_leader: true, consistency: Consistency::Stale, cached: true };
+        let meta = QueryMeta {
+            index: 7,
+            known_leader: true,
+            last_contact: Duration::from_millis(1500),
+            consistency: Consistency::Stale,
+            cached: Some(Cached { hit: true, age: Duration::from_secs(3) }),
+        };
         let reply = Reply::json(&json!([])).unwrap().with_meta(meta);
         let options = Options {
             response_headers: vec![("X-Extra".into(), "yes".into()), ("bad name".into(), "x".into())],
@@ -311,10 +348,10 @@ mod tests {
             ("vary", "Accept-Encoding"),
             ("x-consul-index", "7"),
             ("x-consul-knownleader", "true"),
-            ("x-consul-lastcontact", "0"),
+            ("x-consul-lastcontact", "1500"),
             ("x-consul-effective-consistency", "stale"),
             ("x-cache", "HIT"),
-            ("age", "0"),
+            ("age", "3"),
             ("x-extra", "yes"),
             ("x-consul-translate-addresses", "true"),
         ] {

@@ -17,6 +17,7 @@ mod catalog_write;
 mod context;
 mod dispatch;
 mod encode;
+mod forward;
 mod health;
 mod keys;
 mod limits;

@@ -1,18 +1,18 @@
 //! `/v1/operator/…`: the servers that vote, how autopilot looks after them, and the keys of gossip.
 //!
 //! The agent's handle does the work; here are parameters, bodies and Consul's JSON and texts. What only the leader knows
-//! is asked of it. Reading who votes is in [`super::status`].
+//! comes here on the leader alone. Reading who votes is in [`super::status`].
 
 use http::StatusCode;
 use serde::Serialize;
 use usher_cluster::{
-    agent::{ClusterHealth, Destination, PeerName, PoolKeys, ServerHealth},
+    agent::{ClusterHealth, PeerName, PoolKeys, ServerHealth},
     catalog::{
         autopilot::{Autopilot, AutopilotConfig},
         command::{AutopilotChange, Command, Refusal},
     },
     gossip::KeyOperation,
-    rpc::message::ApiRequest,
+    raft::ProposeError,
 };
 
 use super::{
@@ -21,7 +21,7 @@ use super::{
     keys::{self, KeysView},
     params::parse_bool,
     query::{self, QueryOptions},
-    reply::{Body, Failure, Reply},
+    reply::{Failure, Reply},
 };
 use crate::config::duration;
 
@@ -96,23 +96,10 @@ pub(super) async fn health(cx: Cx) -> Result<Reply, Failure> {
         Some(health) => health,
         // It leads but has not looked yet.
         None if agent.status().is_leader => ClusterHealth::default(),
-        None => return ask_leader(&cx, "/v1/operator/autopilot/health").await,
+        None => return Err(ProposeError::NoLeader.into()),
     };
     let status = if health.healthy { StatusCode::OK } else { StatusCode::TOO_MANY_REQUESTS };
     Ok(Reply::json(&HealthView::from(&health))?.with_status(status))
-}
-
-async fn ask_leader(cx: &Cx, path: &str) -> Result<Reply, Failure> {
-    let request =
-        ApiRequest { method: "GET".to_owned(), uri: path.to_owned(), token: cx.token.clone(), ..ApiRequest::default() };
-    let answer = cx.api.agent.forward(request, Destination::Leader).await.map_err(|error| Failure::internal(error.to_string()))?;
-    let status = StatusCode::from_u16(answer.status).unwrap_or(StatusCode::BAD_GATEWAY);
-    match status {
-        StatusCode::OK | StatusCode::TOO_MANY_REQUESTS => {
-            Ok(Reply { body: Body::Json(answer.body), ..Reply::empty() }.with_status(status))
-        }
-        _ => Err(Failure::new(status, String::from_utf8_lossy(&answer.body).into_owned())),
-    }
 }
 
 /// `GET /v1/operator/keyring`: which keys how many members have.

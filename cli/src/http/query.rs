@@ -19,7 +19,7 @@ use super::{
     Options,
     context::Cx,
     params::Params,
-    reply::{Consistency, Failure, QueryMeta},
+    reply::{Cached, Consistency, Failure, QueryMeta},
 };
 use crate::config::duration;
 
@@ -32,6 +32,8 @@ pub(super) struct QueryOptions {
     pub(super) wait: Duration,
     /// How consistent.
     pub(super) consistency: Consistency,
+    /// A stale answer older than this will not do.
+    pub(super) max_stale: Option<Duration>,
     /// Whether `?cached` was given.
     pub(super) cached: bool,
 }
@@ -40,13 +42,13 @@ impl QueryOptions {
     /// Reads the parameters every read shares. The texts are those clients know from Consul.
     pub(super) fn parse(params: &Params, cache_control: &str, options: &Options) -> Result<Self, Failure> {
         let (index, wait) = blocking(params, options)?;
-        let consistency = consistency(params, options)?;
+        let (consistency, max_stale) = consistency(params, options)?;
         check_cache_control(cache_control)?;
         let cached = params.has("cached");
         if cached && consistency == Consistency::Consistent {
             return Err(Failure::bad("Cannot specify ?cached with ?consistent, conflicting semantics."));
         }
-        Ok(Self { index, wait, consistency, cached })
+        Ok(Self { index, wait, consistency, max_stale, cached })
     }
 }
 
@@ -68,24 +70,29 @@ fn blocking(params: &Params, options: &Options) -> Result<(u64, Duration), Failu
 }
 
 /// `?stale`, `?consistent`, `?leader`, `?max_stale=`, and what the configuration says where none is given.
-fn consistency(params: &Params, options: &Options) -> Result<Consistency, Failure> {
+fn consistency(params: &Params, options: &Options) -> Result<(Consistency, Option<Duration>), Failure> {
     let mut stale = params.has("stale");
     let consistent = params.has("consistent");
-    match params.value("max_stale") {
-        "" => {}
-        text if duration::parse(text).is_err() => {
-            return Err(Failure::bad(format!("Invalid max_stale value {text:?}")));
-        }
-        _ => stale = true,
+    let mut max_stale = None;
+    let text = params.value("max_stale");
+    if !text.is_empty() {
+        let most = duration::parse(text).map_err(|_| Failure::bad(format!("Invalid max_stale value {text:?}")))?;
+        // Nothing, or less, sets no limit.
+        max_stale = Some(duration::from_nanos(most)).filter(|most| !most.is_zero());
+        stale = true;
     }
     if stale && consistent {
         return Err(Failure::bad("Cannot specify ?stale with ?consistent, conflicting semantics."));
     }
     if consistent {
-        return Ok(Consistency::Consistent);
+        return Ok((Consistency::Consistent, None));
     }
     let by_default = !params.has("leader") && !options.discovery_max_stale.is_zero();
-    Ok(if stale || by_default { Consistency::Stale } else { Consistency::Leader })
+    Ok(match (stale, by_default) {
+        (true, _) => (Consistency::Stale, max_stale),
+        (false, true) => (Consistency::Stale, Some(options.discovery_max_stale)),
+        (false, false) => (Consistency::Leader, None),
+    })
 }
 
 /// `Cache-Control: max-age=…, stale-if-error=…` must at least be numbers.
@@ -108,7 +115,9 @@ pub(super) async fn read<T>(
 ) -> Result<(T, QueryMeta), Failure> {
     let query = QueryOptions::parse(&cx.params, &cx.cache_control, &cx.options)?;
     cx.route().map_err(|error| Failure::from(error).of_read())?;
-    confirm(cx, query.consistency).await.map_err(Failure::of_read)?;
+    if cx.view.is_none() {
+        confirm(cx, query.consistency).await.map_err(Failure::of_read)?;
+    }
 
     let deadline = Instant::now() + jittered(query.wait);
     let mut first_index = None;
@@ -127,9 +136,10 @@ pub(super) async fn read<T>(
             if wait(cx, deadline, watch.changed()).await {
                 continue;
             }
-            return Ok(answer(cx, query, read(&cx.api.agent.catalog().load())));
+            let found = read(&cx.api.agent.catalog().load());
+            return answer(cx, query, found, &read).await;
         }
-        return Ok(answer(cx, query, found));
+        return answer(cx, query, found, &read).await;
     }
 }
 
@@ -158,14 +168,67 @@ pub(super) async fn confirm(cx: &Cx, consistency: Consistency) -> Result<(), Fai
     }
 }
 
-fn answer<T>(cx: &Cx, query: QueryOptions, found: Indexed<T>) -> (T, QueryMeta) {
+/// What was found with where it stands. What is too old is read again as of now.
+async fn answer<T>(
+    cx: &Cx,
+    query: QueryOptions,
+    found: Indexed<T>,
+    read: impl Fn(&State) -> Indexed<T>,
+) -> Result<(T, QueryMeta), Failure> {
+    let standing = Standing::of(cx, query.consistency);
+    let too_old = query.max_stale.is_some_and(|most| standing.is_older_than(most));
+    if query.consistency == Consistency::Stale && cx.view.is_none() && too_old {
+        drop(found);
+        Box::pin(confirm(cx, Consistency::Leader)).await.map_err(Failure::of_read)?;
+        let standing = Standing::of(cx, Consistency::Leader);
+        return Ok(told(cx, query, Consistency::Leader, standing, read(&cx.api.agent.catalog().load())));
+    }
+    Ok(told(cx, query, query.consistency, standing, found))
+}
+
+fn told<T>(
+    cx: &Cx,
+    query: QueryOptions,
+    consistency: Consistency,
+    standing: Standing,
+    found: Indexed<T>,
+) -> (T, QueryMeta) {
+    // A server's catalog is the cache: it is always there and always current.
+    let cached = || cx.view.as_ref().map_or(Cached { hit: true, age: Duration::ZERO }, |view| view.cached(cx));
     let meta = QueryMeta {
         index: found.index.max(1),
-        known_leader: cx.api.agent.status().leader.is_some(),
-        consistency: query.consistency,
-        cached: query.cached,
+        known_leader: standing.known_leader,
+        last_contact: standing.last_contact.unwrap_or_default(),
+        consistency,
+        cached: query.cached.then(cached),
     };
     (found.value, meta)
+}
+
+/// How this agent's catalog stands to the leader's.
+#[derive(Clone, Copy, Debug)]
+struct Standing {
+    known_leader: bool,
+    /// When it was last known to be the same; `None` for never.
+    last_contact: Option<Duration>,
+}
+
+impl Standing {
+    fn of(cx: &Cx, consistency: Consistency) -> Self {
+        if let Some(view) = &cx.view {
+            let age = view.age(cx);
+            // Who follows a server hears of what the leader does.
+            return Self { known_leader: age.is_zero(), last_contact: Some(age) };
+        }
+        let status = cx.api.agent.status();
+        let confirmed = status.is_leader || consistency != Consistency::Stale;
+        let last_contact = if confirmed { Some(Duration::ZERO) } else { status.last_contact };
+        Self { known_leader: status.leader.is_some(), last_contact }
+    }
+
+    fn is_older_than(self, most: Duration) -> bool {
+        self.last_contact.is_none_or(|last| last > most)
+    }
 }
 
 #[cfg(test)]
@@ -203,10 +266,31 @@ mod tests {
             ("stale", Consistency::Stale),
             ("stale=false", Consistency::Stale),
             ("max_stale=5s", Consistency::Stale),
+            ("leader&max_stale=5s", Consistency::Stale),
             ("consistent", Consistency::Consistent),
             ("consistent=0", Consistency::Consistent),
         ] {
             assert_eq!(parse(query).unwrap().consistency, expected, "{query}");
+        }
+    }
+
+    #[test]
+    fn how_stale_an_answer_may_be() {
+        let seconds = |query: &str, options: &Options| {
+            let parsed = QueryOptions::parse(&Params::parse(query).unwrap(), "", options).unwrap();
+            parsed.max_stale.map(|most| most.as_secs())
+        };
+        let bounded = Options { discovery_max_stale: Duration::from_secs(9), ..Options::default() };
+        for (query, by_default, configured) in [
+            ("", None, Some(9)),
+            ("stale", None, None),
+            ("max_stale=5s", Some(5), Some(5)),
+            ("max_stale=0s", None, None),
+            ("leader", None, None),
+            ("consistent", None, None),
+        ] {
+            assert_eq!(seconds(query, &Options::default()), by_default, "{query}");
+            assert_eq!(seconds(query, &bounded), configured, "{query}");
         }
     }
 

@@ -1,6 +1,6 @@
 //! What a handler gives back: a [`Reply`] or a [`Failure`]. Both are values; [`super::encode`] makes responses of them.
 
-use std::{fmt, net::SocketAddr};
+use std::{borrow::Cow, fmt, net::SocketAddr, time::Duration};
 
 use http::StatusCode;
 use serde::Serialize;
@@ -21,16 +21,27 @@ pub(super) struct QueryMeta {
     pub(super) index: u64,
     /// Whether a leader is known.
     pub(super) known_leader: bool,
+    /// How long ago what was read was last known to be as the leader has it.
+    pub(super) last_contact: Duration,
     /// How consistent the read was.
     pub(super) consistency: Consistency,
-    /// Whether the request allowed an answer from the agent's cache.
-    pub(super) cached: bool,
+    /// Where the agent's cache comes in, if the request allowed an answer from it.
+    pub(super) cached: Option<Cached>,
+}
+
+/// What is told of a cache.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Cached {
+    /// Whether it had the answer.
+    pub(super) hit: bool,
+    /// How old that may be.
+    pub(super) age: Duration,
 }
 
 impl QueryMeta {
     /// For reads an agent never caches: says nothing of a cache, whatever the request allowed.
     pub(super) fn uncached(self) -> Self {
-        Self { cached: false, ..self }
+        Self { cached: None, ..self }
     }
 }
 
@@ -63,7 +74,7 @@ pub(super) enum Body {
     /// Compact JSON; made readable where the request asks for it.
     Json(Vec<u8>),
     /// Text with its content type.
-    Text(&'static str, String),
+    Text(Cow<'static, str>, String),
     /// Log lines, as they come, until the client goes.
     Log(Box<LogStream>),
 }
@@ -77,7 +88,7 @@ pub(super) struct Reply {
     /// Set on reads of the catalog.
     pub(super) meta: Option<QueryMeta>,
     /// Further headers.
-    pub(super) headers: Vec<(&'static str, String)>,
+    pub(super) headers: Vec<(Cow<'static, str>, String)>,
 }
 
 impl Reply {
@@ -95,7 +106,7 @@ impl Reply {
 
     /// 200 with text.
     pub(super) fn text(content_type: &'static str, text: String) -> Self {
-        Self { body: Body::Text(content_type, text), ..Self::empty() }
+        Self { body: Body::Text(Cow::Borrowed(content_type), text), ..Self::empty() }
     }
 
     /// The same with another status.
@@ -110,7 +121,7 @@ impl Reply {
 
     /// The same with one more header.
     pub(super) fn with_header(mut self, name: &'static str, value: impl Into<String>) -> Self {
-        self.headers.push((name, value.into()));
+        self.headers.push((Cow::Borrowed(name), value.into()));
         self
     }
 }
@@ -215,6 +226,8 @@ pub(super) enum Peer {
     Tcp(SocketAddr),
     /// Over a unix socket.
     Unix,
+    /// Another agent, in somebody's stead.
+    Agent,
 }
 
 impl fmt::Display for Peer {
@@ -222,6 +235,7 @@ impl fmt::Display for Peer {
         match self {
             Self::Tcp(address) => address.fmt(formatter),
             Self::Unix => formatter.write_str("@"),
+            Self::Agent => formatter.write_str("another agent"),
         }
     }
 }

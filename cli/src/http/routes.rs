@@ -5,6 +5,8 @@
 
 use std::pin::Pin;
 
+use usher_cluster::catalog::Interest;
+
 use super::{
     agent, catalog, catalog_write,
     context::Cx,
@@ -35,6 +37,19 @@ pub(super) enum Needs {
     Stated,
 }
 
+/// Which agent has the answer.
+#[derive(Clone, Copy)]
+pub(super) enum Place {
+    /// The one asked.
+    Here,
+    /// A server: it has the whole catalog.
+    Server,
+    /// The leader alone.
+    Leader,
+    /// A server, or the view a client agent has of what the path's last part names.
+    Part(fn(&str) -> Interest),
+}
+
 /// One path or all paths below one, with one method. A path that answers several has a route for each.
 pub(super) struct Route {
     /// The path, or the part before everything below it, ending in a slash.
@@ -43,11 +58,17 @@ pub(super) struct Route {
     pub(super) method: &'static str,
     /// What a caller needs.
     pub(super) needs: Needs,
+    /// Which agent has the answer.
+    pub(super) place: Place,
     /// Who answers.
     pub(super) handler: fn(Cx) -> Answering,
 }
 
 impl Route {
+    const fn at(self, place: Place) -> Self {
+        Self { place, ..self }
+    }
+
     /// The route of the same path with this method.
     pub(super) fn of_method(&self, method: &str) -> Option<&'static Self> {
         self.siblings().find(|route| route.method == method)
@@ -65,19 +86,19 @@ impl Route {
 }
 
 const fn get(pattern: &'static str, needs: Needs, handler: fn(Cx) -> Answering) -> Route {
-    Route { pattern, method: "GET", needs, handler }
+    Route { pattern, method: "GET", needs, place: Place::Here, handler }
 }
 
 const fn put(pattern: &'static str, needs: Needs, handler: fn(Cx) -> Answering) -> Route {
-    Route { pattern, method: "PUT", needs, handler }
+    Route { pattern, method: "PUT", needs, place: Place::Here, handler }
 }
 
 const fn post(pattern: &'static str, needs: Needs, handler: fn(Cx) -> Answering) -> Route {
-    Route { pattern, method: "POST", needs, handler }
+    Route { pattern, method: "POST", needs, place: Place::Here, handler }
 }
 
 const fn delete(pattern: &'static str, needs: Needs, handler: fn(Cx) -> Answering) -> Route {
-    Route { pattern, method: "DELETE", needs, handler }
+    Route { pattern, method: "DELETE", needs, place: Place::Here, handler }
 }
 
 /// Every route.
@@ -101,24 +122,28 @@ pub(super) static ROUTES: &[Route] = &[
     put("/v1/agent/check/register", Needs::Stated, |cx| Box::pin(agent::registration::register_check(cx))),
     put("/v1/agent/check/deregister/", Needs::Stated, |cx| Box::pin(agent::registration::deregister_check(cx))),
     get("/v1/catalog/datacenters", Needs::Nothing, |cx| Box::pin(catalog::datacenters(cx))),
-    get("/v1/catalog/nodes", Needs::Filtered, |cx| Box::pin(catalog::nodes(cx))),
-    get("/v1/catalog/services", Needs::Filtered, |cx| Box::pin(catalog::services(cx))),
-    get("/v1/catalog/service/", Needs::Filtered, |cx| Box::pin(catalog::service(cx))),
-    get("/v1/catalog/node/", Needs::Filtered, |cx| Box::pin(catalog::node(cx))),
-    get("/v1/catalog/node-services/", Needs::Filtered, |cx| Box::pin(catalog::node_services(cx))),
+    get("/v1/catalog/nodes", Needs::Filtered, |cx| Box::pin(catalog::nodes(cx))).at(Place::Server),
+    get("/v1/catalog/services", Needs::Filtered, |cx| Box::pin(catalog::services(cx))).at(Place::Server),
+    get("/v1/catalog/service/", Needs::Filtered, |cx| Box::pin(catalog::service(cx)))
+        .at(Place::Part(Interest::service)),
+    get("/v1/catalog/node/", Needs::Filtered, |cx| Box::pin(catalog::node(cx))).at(Place::Part(Interest::node)),
+    get("/v1/catalog/node-services/", Needs::Filtered, |cx| Box::pin(catalog::node_services(cx)))
+        .at(Place::Part(Interest::node)),
     put("/v1/catalog/register", Needs::Stated, |cx| Box::pin(catalog_write::register(cx))),
     put("/v1/catalog/deregister", Needs::Stated, |cx| Box::pin(catalog_write::deregister(cx))),
-    get("/v1/health/node/", Needs::Filtered, |cx| Box::pin(health::node(cx))),
-    get("/v1/health/checks/", Needs::Filtered, |cx| Box::pin(health::checks(cx))),
-    get("/v1/health/state/", Needs::Filtered, |cx| Box::pin(health::state(cx))),
-    get("/v1/health/service/", Needs::Filtered, |cx| Box::pin(health::service(cx))),
-    get("/v1/status/leader", Needs::Nothing, |cx| Box::pin(status::leader(cx))),
-    get("/v1/status/peers", Needs::Nothing, |cx| Box::pin(status::peers(cx))),
-    get("/v1/operator/raft/configuration", Needs::OperatorRead, |cx| Box::pin(status::raft_configuration(cx))),
-    delete("/v1/operator/raft/peer", Needs::OperatorWrite, |cx| Box::pin(operator::remove_peer(cx))),
-    get("/v1/operator/autopilot/configuration", Needs::OperatorRead, |cx| Box::pin(operator::autopilot(cx))),
+    get("/v1/health/node/", Needs::Filtered, |cx| Box::pin(health::node(cx))).at(Place::Part(Interest::node)),
+    get("/v1/health/checks/", Needs::Filtered, |cx| Box::pin(health::checks(cx))).at(Place::Server),
+    get("/v1/health/state/", Needs::Filtered, |cx| Box::pin(health::state(cx))).at(Place::Server),
+    get("/v1/health/service/", Needs::Filtered, |cx| Box::pin(health::service(cx))).at(Place::Part(Interest::service)),
+    get("/v1/status/leader", Needs::Nothing, |cx| Box::pin(status::leader(cx))).at(Place::Server),
+    get("/v1/status/peers", Needs::Nothing, |cx| Box::pin(status::peers(cx))).at(Place::Server),
+    get("/v1/operator/raft/configuration", Needs::OperatorRead, |cx| Box::pin(status::raft_configuration(cx)))
+        .at(Place::Server),
+    delete("/v1/operator/raft/peer", Needs::OperatorWrite, |cx| Box::pin(operator::remove_peer(cx))).at(Place::Leader),
+    get("/v1/operator/autopilot/configuration", Needs::OperatorRead, |cx| Box::pin(operator::autopilot(cx)))
+        .at(Place::Server),
     put("/v1/operator/autopilot/configuration", Needs::OperatorWrite, |cx| Box::pin(operator::set_autopilot(cx))),
-    get("/v1/operator/autopilot/health", Needs::OperatorRead, |cx| Box::pin(operator::health(cx))),
+    get("/v1/operator/autopilot/health", Needs::OperatorRead, |cx| Box::pin(operator::health(cx))).at(Place::Leader),
     get("/v1/operator/keyring", Needs::OperatorRead, |cx| Box::pin(operator::list_keys(cx))),
     post("/v1/operator/keyring", Needs::OperatorWrite, |cx| Box::pin(operator::install_key(cx))),
     put("/v1/operator/keyring", Needs::OperatorWrite, |cx| Box::pin(operator::use_key(cx))),

@@ -25,6 +25,7 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use super::{
     Api, dispatch,
+    forward::Receiving,
     limits::{GRACE, HEAD_TIMEOUT, MAX_FIELDS, TCP_KEEPALIVE},
     metrics::UPKEEP,
     patient::Patient,
@@ -47,8 +48,9 @@ const TOO_MANY: &[u8] = b"HTTP/1.1 429 Too Many Requests\r\nContent-Type: text/p
 /// How long accepting pauses when the system has no room for one more connection.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
-/// Serves until `shutdown`; then ends waiting requests with what they have, finishes the others, and returns.
+/// Serves the listeners, and what other agents pass on, until `shutdown`; then ends waiting requests with what they have, finishes the others, and returns.
 pub async fn serve(listeners: Vec<Listener>, api: Arc<Api>, shutdown: CancellationToken) {
+    api.agent.answer_with(Arc::new(Receiving::new(&api, &shutdown)));
     let server = Arc::new(Server { api, shutdown: shutdown.clone(), clients: Arc::default() });
     let accepting = TaskTracker::new();
     let connections = TaskTracker::new();
@@ -121,7 +123,7 @@ async fn next_unix(listener: &UnixListener) -> std::io::Result<(Stream, Peer)> {
 fn admit(server: &Arc<Server>, stream: Stream, peer: Peer, connections: &TaskTracker) {
     let key = match peer {
         Peer::Tcp(address) => Some(address.ip().to_canonical()),
-        Peer::Unix => None,
+        Peer::Unix | Peer::Agent => None,
     };
     let limit = server.api.options.load().http_max_conns_per_client;
     let Some(place) = server.clients.enter(key, limit) else {
