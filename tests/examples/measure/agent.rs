@@ -2,7 +2,7 @@
 
 use std::{
     io::{BufRead, BufReader, Read, Write},
-    net::{TcpListener, TcpStream, UdpSocket},
+    net::{TcpListener, TcpStream, ToSocketAddrs, UdpSocket},
     path::Path,
     process::{Child, Command, Stdio},
     sync::atomic::{AtomicU64, Ordering},
@@ -47,7 +47,7 @@ impl Agent {
     pub(crate) fn wait_for_leader(&self) -> Result<()> {
         let deadline = Instant::now() + Duration::from_secs(60);
         while Instant::now() < deadline {
-            if let Ok(mut client) = Client::connect(self.http)
+            if let Ok(mut client) = Client::connect(("127.0.0.1", self.http))
                 && let Ok(body) = client.request("GET", "/v1/health/node/measure", "")
                 && body.contains("serfHealth")
             {
@@ -64,7 +64,7 @@ impl Agent {
 
     /// `services` services of three instances each, on nodes other than the agent's own.
     pub(crate) fn register_services(&self, services: usize) -> Result<()> {
-        let mut connection = Client::connect(self.http)?;
+        let mut connection = Client::connect(("127.0.0.1", self.http))?;
         for instance in 0..services * 3 {
             let (service, at) = (instance / 3, instance % 3);
             let body = serde_json::json!({
@@ -97,7 +97,7 @@ impl Agent {
                 .map(|client| {
                     let done = &done;
                     scope.spawn(move || -> Result<()> {
-                        let mut connection = Client::connect(self.http)?;
+                        let mut connection = Client::connect(("127.0.0.1", self.http))?;
                         let mut count = 0u64;
                         while Instant::now() < end {
                             let body = format!(
@@ -134,13 +134,13 @@ impl Drop for Agent {
 }
 
 /// One kept-alive HTTP connection.
-struct Client {
+pub(crate) struct Client {
     stream: BufReader<TcpStream>,
 }
 
 impl Client {
-    pub(crate) fn connect(port: u16) -> Result<Self> {
-        let stream = TcpStream::connect(("127.0.0.1", port))?;
+    pub(crate) fn connect(address: impl ToSocketAddrs) -> Result<Self> {
+        let stream = TcpStream::connect(address)?;
         stream.set_nodelay(true)?;
         stream.set_read_timeout(Some(Duration::from_secs(30)))?;
         Ok(Self { stream: BufReader::new(stream) })

@@ -4,11 +4,14 @@
 //!
 //!     cargo run --release -p usher-tests --example measure -- target/release/usher [OTHER-BINARY ...]
 //!
+//! With `cluster` before the binaries, clusters are measured instead (see there).
+//!
 //! Every binary is started as `agent -server -bootstrap-expect=1 -data-dir` (for the start: `agent -dev`) on free
 //! ports of 127.0.0.1, in turn, `ROUNDS` times; the medians are printed with the ratio to the last binary. Absolute
 //! figures depend on the machine and its disk: only those of one run compare.
 
 mod agent;
+mod cluster;
 mod dns;
 
 use std::{
@@ -27,6 +30,11 @@ fn main() -> Result<()> {
         && flag == dns::ECHO
     {
         return dns::echo(port.parse()?);
+    }
+    if let [part, binaries @ ..] = binaries.as_slice()
+        && part == cluster::PART
+    {
+        return cluster::compare(binaries);
     }
     ensure!(!binaries.is_empty(), "usage: measure BINARY [OTHER-BINARY ...]");
     let mut samples = vec![Samples::default(); binaries.len()];

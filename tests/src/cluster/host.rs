@@ -47,6 +47,7 @@ pub struct Host {
     role: Role,
     settings: Value,
     namespace: Option<String>,
+    binary: Option<PathBuf>,
     folder: PathBuf,
     process: Option<Process>,
     /// What it printed in earlier lives.
@@ -55,26 +56,30 @@ pub struct Host {
 }
 
 impl Host {
-    pub(super) fn new(
-        name: &str,
-        address: Ipv4Addr,
-        role: Role,
-        settings: Value,
-        namespace: Option<String>,
-        folder: &Path,
-    ) -> Self {
+    pub(super) fn new(name: &str, address: Ipv4Addr, role: Role, settings: Value, folder: &Path) -> Self {
         fs::create_dir_all(folder).expect("a folder can be made");
         Self {
             name: name.to_owned(),
             address,
             role,
             settings,
-            namespace,
+            namespace: None,
+            binary: None,
             folder: folder.to_path_buf(),
             process: None,
             before: String::new(),
             starts: 0,
         }
+    }
+
+    /// Runs it in a network namespace.
+    pub(super) fn run_in(&mut self, namespace: Option<String>) {
+        self.namespace = namespace;
+    }
+
+    /// Runs this binary instead of the one under test.
+    pub(super) fn run_binary(&mut self, binary: Option<PathBuf>) {
+        self.binary = binary;
     }
 
     /// Starts it; nothing is waited for.
@@ -110,11 +115,12 @@ impl Host {
 
     /// The binary, run where this host is.
     fn outside(&self) -> Command {
+        let program = self.binary.as_deref().unwrap_or_else(|| binary::usher());
         match &self.namespace {
-            None => Command::new(binary::usher()),
+            None => Command::new(program),
             Some(namespace) => {
                 let mut command = Command::new("ip");
-                command.args(["netns", "exec", namespace]).arg(binary::usher());
+                command.args(["netns", "exec", namespace]).arg(program);
                 command
             }
         }
@@ -152,6 +158,16 @@ impl Host {
     /// A folder of its own, beside its state.
     pub fn folder(&self) -> &Path {
         &self.folder
+    }
+
+    /// The processor time it has used, all threads together.
+    pub fn processor_time(&self) -> Duration {
+        let path = format!("/proc/{}/stat", self.id());
+        let stat = fs::read_to_string(&path).unwrap_or_else(|error| panic!("{path}: {error}"));
+        // The name may hold blanks; behind it the fields are numbered from 3.
+        let fields: Vec<&str> = stat.rsplit(')').next().unwrap_or_default().split_whitespace().collect();
+        let ticks = |number: usize| fields.get(number - 3).and_then(|field| field.parse::<u64>().ok()).unwrap_or(0);
+        Duration::from_secs_f64((ticks(14) + ticks(15)) as f64 / rustix::param::clock_ticks_per_second() as f64)
     }
 
     /// The process id.

@@ -17,6 +17,7 @@ use std::{
     collections::BTreeSet,
     net::{Ipv4Addr, TcpListener},
     ops::{Index, IndexMut},
+    path::{Path, PathBuf},
     sync::{Mutex, PoisonError},
     thread,
 };
@@ -43,6 +44,7 @@ pub struct Cluster {
     network: Option<Network>,
     net: [u8; 3],
     settings: Value,
+    binary: Option<PathBuf>,
     folder: TempDir,
 }
 
@@ -64,13 +66,20 @@ impl Cluster {
             "disable_update_check": true, "log_level": "debug", "performance": {"raft_multiplier": 1},
             "ports": {"grpc": -1}, "retry_interval": "1s",
         });
-        Self { hosts: Vec::new(), network, net, settings, folder }
+        Self { hosts: Vec::new(), network, net, settings, binary: None, folder }
     }
 
     /// Settings of all hosts that are added from now on; `null` takes one away.
     #[must_use]
     pub fn with(mut self, settings: Value) -> Self {
         merge(&mut self.settings, settings);
+        self
+    }
+
+    /// Runs this binary instead of the one under test.
+    #[must_use]
+    pub fn of(mut self, binary: &Path) -> Self {
+        self.binary = Some(binary.to_path_buf());
         self
     }
 
@@ -116,7 +125,10 @@ impl Cluster {
         let mut all = self.settings.clone();
         merge(&mut all, json!({ "retry_join": first }));
         merge(&mut all, settings);
-        self.hosts.push(Host::new(name, address, role, all, namespace, &self.folder.path().join(name)));
+        let mut host = Host::new(name, address, role, all, &self.folder.path().join(name));
+        host.run_in(namespace);
+        host.run_binary(self.binary.clone());
+        self.hosts.push(host);
         self.hosts.last_mut().expect("it was just added")
     }
 
@@ -144,7 +156,7 @@ impl Cluster {
         self.network.as_ref().expect("these hosts have no network of their own")
     }
 
-    /// Two hosts at once.
+    /// Where a host is.
     pub fn address(&self, name: &str) -> Ipv4Addr {
         self[name].address
     }
@@ -183,7 +195,7 @@ impl Drop for Cluster {
 
 impl Cluster {
     /// Whole logs for whoever looks for the cause, where `USHER_TEST_LOGS` names a folder.
-    fn keep_logs(&self, folder: &std::path::Path) {
+    fn keep_logs(&self, folder: &Path) {
         let folder = folder.join(thread::current().name().unwrap_or("test").replace("::", "-"));
         let _ = std::fs::create_dir_all(&folder);
         for host in &self.hosts {
