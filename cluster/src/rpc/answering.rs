@@ -108,6 +108,9 @@ impl Connection {
         while let Some(incoming) = frames.next().await? {
             while self.tasks.try_join_next().is_some() {}
             self.take(incoming).await?;
+            // While there is no room for answers nothing more is read.
+            let room = self.outbox.reserve().await;
+            drop(room.map_err(|_| io::ErrorKind::BrokenPipe)?);
         }
         Ok(())
     }

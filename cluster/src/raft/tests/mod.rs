@@ -16,7 +16,7 @@ pub(super) const HOLD: Duration = Duration::from_secs(30);
 
 impl Options {
     /// Options of a server that bootstraps.
-    pub(super) fn for_tests(directory: Option<&Path>) -> Self {
+    pub(crate) fn for_tests(directory: Option<&Path>) -> Self {
         Self {
             directory: directory.map(Path::to_owned),
             address: ([127, 0, 0, 1], 8300).into(),
