@@ -14,6 +14,8 @@ mod agent;
 mod body;
 mod catalog;
 mod catalog_write;
+#[cfg(test)]
+mod client_tests;
 mod context;
 mod dispatch;
 mod encode;

@@ -34,6 +34,10 @@ pub(super) struct Served {
 pub(super) async fn served(options: Options, authorizer: Arc<dyn Authorizer>, socket: Option<&Path>) -> Served {
     let agent = Agent::start(agent_options(), authorizer).await.unwrap();
     agent.linearize().await.unwrap();
+    served_by(agent, options, socket).await
+}
+
+pub(super) async fn served_by(agent: Agent, options: Options, socket: Option<&Path>) -> Served {
     let (control, orders) = mpsc::channel(1);
     let api = Arc::new(Api {
         agent,
@@ -52,7 +56,7 @@ pub(super) async fn served(options: Options, authorizer: Arc<dyn Authorizer>, so
     Served { api, port, shutdown, serving, orders }
 }
 
-fn agent_options() -> usher_cluster::agent::Options {
+pub(super) fn agent_options() -> usher_cluster::agent::Options {
     usher_cluster::agent::Options {
         node_name: "n1".to_owned(),
         node_id: None,
@@ -87,18 +91,18 @@ async fn simple() -> Served {
 
 /// A response, taken apart.
 #[derive(Debug)]
-struct Told {
-    status: u16,
+pub(super) struct Told {
+    pub(super) status: u16,
     head: String,
-    body: String,
+    pub(super) body: String,
 }
 
 impl Told {
-    fn json(&self) -> Value {
+    pub(super) fn json(&self) -> Value {
         serde_json::from_str(&self.body).unwrap()
     }
 
-    fn header(&self, name: &str) -> &str {
+    pub(super) fn header(&self, name: &str) -> &str {
         let line = self.head.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(": "));
         line.unwrap_or_default()
     }
@@ -109,11 +113,11 @@ impl Served {
         TcpStream::connect((Ipv4Addr::LOCALHOST, self.port)).await.unwrap()
     }
 
-    async fn ask(&self, method: &str, path: &str, body: &str) -> Told {
+    pub(super) async fn ask(&self, method: &str, path: &str, body: &str) -> Told {
         ask(self.connect().await, method, path, body).await
     }
 
-    async fn register(&self, service: &str) {
+    pub(super) async fn register(&self, service: &str) {
         let body = json!({"Node": "x", "Address": "10.0.0.1", "Service": {"Service": service}});
         let told = self.ask("PUT", "/v1/catalog/register", &body.to_string()).await;
         assert_eq!((told.status, told.body.as_str()), (200, "true"));

@@ -194,7 +194,7 @@ pub struct Status {
     pub is_leader: bool,
     /// `Leader`, `Follower`, `Candidate`, `Learner` or `Shutdown`.
     pub role: &'static str,
-    /// How long ago the leader was last heard of; `None` where this server leads or has never heard of one.
+    /// How long ago the leader was last heard of, nothing where this server leads; `None` if it never heard of one.
     pub last_contact: Option<Duration>,
     /// The current term.
     pub term: u64,
@@ -308,7 +308,10 @@ impl Consensus {
             leader: self.leader_in(&metrics).map(|(_, address)| address.to_string()),
             is_leader: metrics.state == ServerState::Leader,
             role: role(metrics.state),
-            last_contact: None,
+            last_contact: match metrics.state {
+                ServerState::Leader => Some(Duration::ZERO),
+                _ => self.contact.age(),
+            },
             term: metrics.current_term,
             last_log_index: metrics.last_log_index.unwrap_or(0),
             last_log_term: self.log.tail().last().map_or(0, |last| term_of(&last)),

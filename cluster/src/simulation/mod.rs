@@ -102,7 +102,13 @@ impl Setup {
     fn of(seed: u64) -> Self {
         let software = if seed % 5 == 4 { Software::Gossip } else { Software::Agents };
         let (servers, clients) = match software {
-            Software::Agents => if seed % 5 == 0 { (1, 0) } else { (3, 2) },
+            Software::Agents => {
+                if seed % 5 == 0 {
+                    (1, 0)
+                } else {
+                    (3, 2)
+                }
+            }
             Software::Gossip => (3, 9),
         };
         Self {
