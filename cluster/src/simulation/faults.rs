@@ -52,6 +52,23 @@ pub(super) struct Planned {
     pub(super) from: Duration,
     pub(super) until: Duration,
     pub(super) fault: Fault,
+    /// Whether it hits the server that leads when it begins, in place of the one the plan names.
+    pub(super) at_leader: bool,
+}
+
+impl Planned {
+    /// Has it hit this server.
+    pub(super) fn aim(&mut self, leader: Host) {
+        match &mut self.fault {
+            Fault::Kill(host)
+            | Fault::PowerLoss(host)
+            | Fault::OneWay(host, _)
+            | Fault::SlowDisk(host, _)
+            | Fault::ClockJump(host, _) => *host = leader,
+            Fault::Split(part) => *part = vec![leader],
+            Fault::Loss(_) | Fault::Delay(_) => {}
+        }
+    }
 }
 
 /// How much goes wrong.
@@ -71,12 +88,13 @@ pub(super) fn plan(
     clients: usize,
     (from, until): (Duration, Duration),
 ) -> Vec<Planned> {
-    let count = random.random_range(4..=10);
+    let count = random.random_range(6..=16);
     let mut plan: Vec<Planned> = (0..count)
         .map(|_| {
             let start = random.random_range(from..until);
             let end = (start + Duration::from_millis(random.random_range(200..8_000))).min(until);
-            Planned { from: start, until: end, fault: fault(random, weather, servers, clients) }
+            let fault = fault(random, weather, servers, clients);
+            Planned { from: start, until: end, fault, at_leader: random.random_bool(0.4) }
         })
         .collect();
     plan.sort_by_key(|planned| planned.from);
@@ -86,8 +104,8 @@ pub(super) fn plan(
 fn fault(random: &mut impl Rng, weather: Weather, servers: usize, clients: usize) -> Fault {
     let hosts = servers + clients;
     let kind = match weather {
-        Weather::Storm => random.random_range(0..9),
-        Weather::Drizzle => random.random_range(6..9),
+        Weather::Storm => random.random_range(0..11),
+        Weather::Drizzle => random.random_range(8..11),
     };
     let storm = weather == Weather::Storm;
     // Servers are where most can go wrong.
@@ -95,19 +113,19 @@ fn fault(random: &mut impl Rng, weather: Weather, servers: usize, clients: usize
     match kind {
         0 | 1 => Fault::Kill(host),
         2 => Fault::PowerLoss(host),
-        3 => {
+        3 | 4 => {
             let mut all: Vec<Host> = (0..hosts).collect();
             all.shuffle(random);
             all.truncate(random.random_range(1..=hosts.div_ceil(2)));
             Fault::Split(all)
         }
-        4 => match (0..hosts).filter(|other| *other != host).collect::<Vec<_>>().choose(random) {
+        5 => match (0..hosts).filter(|other| *other != host).collect::<Vec<_>>().choose(random) {
             Some(other) => Fault::OneWay(host, *other),
             None => Fault::Kill(host),
         },
-        5 => Fault::ClockJump(host, Duration::from_millis(random.random_range(100..10_000))),
-        6 => Fault::Loss(random.random_range(0.01..if storm { 0.4 } else { 0.1 })),
-        7 => Fault::Delay(Duration::from_millis(random.random_range(10..if storm { 800 } else { 100 }))),
+        6 | 7 => Fault::ClockJump(host, Duration::from_millis(random.random_range(100..10_000))),
+        8 => Fault::Loss(random.random_range(0.01..if storm { 0.4 } else { 0.1 })),
+        9 => Fault::Delay(Duration::from_millis(random.random_range(10..if storm { 800 } else { 100 }))),
         _ => Fault::SlowDisk(host, Duration::from_millis(random.random_range(20..if storm { 2_000 } else { 200 }))),
     }
 }

@@ -279,11 +279,20 @@ impl World {
         for planned in over {
             self.end(&planned.fault);
         }
-        for planned in begins {
+        for mut planned in begins {
+            if let Some(leader) = self.leader().filter(|_| planned.at_leader) {
+                planned.aim(leader);
+            }
             self.begin(&planned);
             self.active.push(planned);
         }
         self.apply_network();
+    }
+
+    /// Who leads, of the servers that run: the one of the latest term.
+    fn leader(&self) -> Option<Host> {
+        let statuses = self.shared.agents().into_iter().map(|(host, agent)| (host, agent.status()));
+        statuses.filter(|(_, status)| status.is_leader).max_by_key(|(_, status)| status.term).map(|(host, _)| host)
     }
 
     fn begin(&mut self, planned: &Planned) {
