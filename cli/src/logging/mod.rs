@@ -207,7 +207,9 @@ impl LogHub {
         if line::is_own(metadata.target()) || loudest >= rank(Level::TRACE) {
             return loudest;
         }
-        loudest.min(rank(Level::WARN))
+        // Consensus warns of every heartbeat a dead server does not answer: at the usual level that would be all there is.
+        let quiet = if loudest >= rank(Level::DEBUG) { Level::WARN } else { Level::ERROR };
+        loudest.min(rank(quiet))
     }
 
     fn hears(&self, metadata: &Metadata<'_>) -> bool {
@@ -381,7 +383,7 @@ mod tests {
     }
 
     #[test]
-    fn libraries_are_heard_from_warnings_on() {
+    fn libraries_are_heard_when_something_is_wrong() {
         let _turn = TURN.blocking_lock();
         let hub = hub(Level::DEBUG, None);
         let heard = |target: &str, level: Level| {
@@ -390,11 +392,17 @@ mod tests {
         };
         assert!(heard("agent", Level::DEBUG) && heard("openraft", Level::WARN) && !heard("openraft", Level::INFO));
         let mut monitor = hub.subscribe(Level::DEBUG);
-        with_hub(&hub, || {
+        let speak = || {
             tracing::info!(target: "openraft::core", "chatter");
-            tracing::warn!(target: "openraft::core", "trouble");
-        });
-        assert!(monitor.lines.try_recv().unwrap().ends_with("[WARN]  agent.server.raft: trouble"));
+            tracing::warn!(target: "openraft::core", "worry");
+            tracing::error!(target: "openraft::core", "trouble");
+        };
+        with_hub(&hub, speak);
+        assert!(monitor.lines.try_recv().unwrap().ends_with("[WARN]  agent.server.raft: worry"));
+        hub.set_level(Level::INFO);
+        let mut monitor = hub.subscribe(Level::INFO);
+        with_hub(&hub, speak);
+        assert!(monitor.lines.try_recv().unwrap().ends_with("[ERROR] agent.server.raft: trouble"));
     }
 
     #[test]

@@ -92,8 +92,30 @@ fn look(duties: &Duties, health: &mut Health, met: &Meetings) -> Option<Step> {
         now: Instant::now(),
         wall: SystemTime::now(),
     };
-    duties.report.0.store(Some(Arc::new(health.observe(&scene))));
+    let report = health.observe(&scene);
+    tell_changes(duties.report.0.load().as_deref(), &report);
+    duties.report.0.store(Some(Arc::new(report)));
     health.step(&scene, |member| met.may(member.address, scene.now))
+}
+
+/// Logs which servers are healthy or unhealthy now and were not before.
+fn tell_changes(before: Option<&ClusterHealth>, now: &ClusterHealth) {
+    for server in &now.servers {
+        let known = before.and_then(|before| before.servers.iter().find(|it| it.id == server.id));
+        match (known.map(|it| it.healthy), server.healthy) {
+            (Some(true), false) => tracing::warn!(
+                target: "agent.server.autopilot",
+                "server is unhealthy: name={} address={} gossip={} last_contact={:?}",
+                server.name, server.address, server.status.as_str(), server.last_contact
+            ),
+            (Some(false), true) => tracing::info!(
+                target: "agent.server.autopilot",
+                "server is healthy again: name={} address={}",
+                server.name, server.address
+            ),
+            _ => {}
+        }
+    }
 }
 
 /// The servers of this datacenter.
