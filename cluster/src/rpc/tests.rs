@@ -326,7 +326,7 @@ async fn a_server_that_is_not_the_one_meant_says_so() {
     let own = served.consensus.raft_id();
     for protocol in [Protocol::Raft, Protocol::Snapshot] {
         let wrong = Greeting { protocol, sender: 1, target: own ^ 1 };
-        let error = dial(served.address, wrong, DEADLINE).await.unwrap_err();
+        let error = dial(served.address, wrong, DEADLINE).await.err().unwrap();
         assert_eq!(error.to_string(), format!("this is server {own}, not {}", own ^ 1));
         dial(served.address, Greeting { target: own, ..wrong }, DEADLINE).await.unwrap();
     }
