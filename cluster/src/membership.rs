@@ -1,10 +1,7 @@
-//! The table of agents: who they are, where they are reached and whether they are alive.
-//!
-//! This agent alone is in it until agents find each other.
+//! Agents as everybody else sees them: who they are, where they are reached, whether they are alive, and what an agent
+//! tells of itself. How that is found out is gossip's.
 
 use std::collections::BTreeMap;
-
-use parking_lot::RwLock;
 
 use crate::agent::Options;
 
@@ -62,72 +59,6 @@ impl MemberStatus {
     }
 }
 
-/// The two tables: of this datacenter, and between datacenters.
-#[derive(Debug)]
-pub(crate) struct Membership {
-    pools: RwLock<Pools>,
-}
-
-#[derive(Debug)]
-struct Pools {
-    lan: Vec<Member>,
-    wan: Vec<Member>,
-}
-
-impl Membership {
-    /// The tables of an agent that knows nobody else.
-    pub(crate) fn alone(options: &Options, node_id: &str) -> Self {
-        let wan = options.serf_wan_port.filter(|_| options.server).map(|port| Member {
-            name: format!("{}.{}", options.node_name, options.datacenter),
-            address: options.advertise_wan,
-            port,
-            tags: wan_tags(options, node_id),
-            status: MemberStatus::Alive,
-        });
-        let lan = Member {
-            name: options.node_name.clone(),
-            address: options.advertise,
-            port: options.serf_lan_port,
-            tags: lan_tags(options, node_id),
-            status: MemberStatus::Alive,
-        };
-        Self { pools: RwLock::new(Pools { lan: vec![lan], wan: wan.into_iter().collect() }) }
-    }
-
-    /// This datacenter's members.
-    pub(crate) fn lan(&self) -> Vec<Member> {
-        self.pools.read().lan.clone()
-    }
-
-    /// The members between datacenters.
-    pub(crate) fn wan(&self) -> Vec<Member> {
-        self.pools.read().wan.clone()
-    }
-
-    /// How many members this datacenter has.
-    pub(crate) fn size(&self) -> usize {
-        self.pools.read().lan.len()
-    }
-
-    /// This agent says that it is going.
-    pub(crate) fn leave(&self) {
-        let mut pools = self.pools.write();
-        let Pools { lan, wan } = &mut *pools;
-        for member in lan.iter_mut().chain(wan) {
-            member.status = MemberStatus::Left;
-        }
-    }
-
-    /// Forgets a failed member. A living one refutes that it is gone, so that nothing happens.
-    pub(crate) fn force_leave(&self, name: &str) -> Result<(), String> {
-        let pools = self.pools.read();
-        if pools.lan.iter().chain(&pools.wan).any(|member| member.name == name) {
-            return Ok(());
-        }
-        Err(format!("agent: No node found with name '{name}'"))
-    }
-}
-
 /// What this agent tells of itself in its datacenter. The ports are those it listens at.
 pub(crate) fn lan_tags(options: &Options, node_id: &str) -> BTreeMap<String, String> {
     let mut tags = wan_tags(options, node_id);
@@ -175,22 +106,20 @@ mod tests {
     use super::*;
     use crate::agent::tests::options;
 
-    fn alone(change: impl FnOnce(&mut Options)) -> Membership {
+    fn of(change: impl FnOnce(&mut Options)) -> (BTreeMap<String, String>, BTreeMap<String, String>) {
         let mut options =
             Options { server_port: 8300, serf_lan_port: 8301, serf_wan_port: Some(8302), ..options("n1") };
         change(&mut options);
-        Membership::alone(&options, "some-id")
+        (lan_tags(&options, "some-id"), wan_tags(&options, "some-id"))
     }
 
-    fn tag<'a>(member: &'a Member, key: &str) -> Option<&'a str> {
-        member.tags.get(key).map(String::as_str)
+    fn tag<'a>(tags: &'a BTreeMap<String, String>, key: &str) -> Option<&'a str> {
+        tags.get(key).map(String::as_str)
     }
 
     #[test]
     fn a_server_tells_what_consuls_clients_look_for() {
-        let members = alone(|_| ());
-        let [lan] = members.lan().try_into().unwrap();
-        assert_eq!((lan.name.as_str(), lan.port, lan.status), ("n1", 8301, MemberStatus::Alive));
+        let (lan, wan) = of(|_| ());
         let expected = [
             ("role", "consul"),
             ("dc", "dc1"),
@@ -199,51 +128,40 @@ mod tests {
             ("build", "0.1.0:"),
             ("vsn", "2"),
             ("raft_vsn", "3"),
-            ("wan_join_port", "8302"),
             ("segment", ""),
             ("acls", "0"),
         ];
         for (key, value) in expected {
-            assert_eq!(tag(&lan, key), Some(value), "{key}");
+            assert_eq!((tag(&lan, key), tag(&wan, key)), (Some(value), Some(value)), "{key}");
         }
-        let [wan] = members.wan().try_into().unwrap();
-        assert_eq!((wan.name.as_str(), wan.port), ("n1.dc1", 8302));
-        assert_eq!(tag(&wan, "wan_join_port"), None);
+        assert_eq!((tag(&lan, "wan_join_port"), tag(&wan, "wan_join_port")), (Some("8302"), None));
+    }
+
+    #[test]
+    fn a_client_tells_less() {
+        let (lan, _) = of(|it| it.server = false);
+        assert_eq!(tag(&lan, "role"), Some("node"));
+        for key in ["port", "raft_vsn", "wan_join_port", "bootstrap", "expect"] {
+            assert_eq!(tag(&lan, key), None, "{key}");
+        }
     }
 
     #[test]
     fn bootstrap_is_told_by_servers_that_keep_their_cluster() {
-        let bootstrap = |members: &Membership| members.lan()[0].tags.get("bootstrap").cloned();
-        assert_eq!(bootstrap(&alone(|_| ())), None);
-        assert_eq!(bootstrap(&alone(|it| it.data_dir = Some("/d".into()))), Some("1".to_owned()));
-        assert_eq!(bootstrap(&alone(|it| (it.data_dir, it.bootstrap_expect) = (Some("/d".into()), 0))), None);
+        let bootstrap = |change: fn(&mut Options)| tag(&of(change).0, "bootstrap").map(str::to_owned);
+        assert_eq!(bootstrap(|_| ()), None);
+        assert_eq!(bootstrap(|it| it.data_dir = Some("/d".into())), Some("1".to_owned()));
+        assert_eq!(bootstrap(|it| (it.data_dir, it.bootstrap_expect) = (Some("/d".into()), 0)), None);
     }
 
     #[test]
     fn how_many_servers_are_expected_is_told_where_it_is_more_than_one() {
-        let expect = |count| tag(&alone(|it| it.bootstrap_expect = count).lan()[0], "expect").map(str::to_owned);
+        let expect = |count| tag(&of(|it| it.bootstrap_expect = count).0, "expect").map(str::to_owned);
         assert_eq!((expect(0), expect(1), expect(3)), (None, None, Some("3".to_owned())));
     }
 
     #[test]
-    fn without_a_wan_port_there_is_no_wan_pool() {
-        let members = alone(|it| it.serf_wan_port = None);
-        assert!(members.wan().is_empty());
-        assert_eq!(tag(&members.lan()[0], "wan_join_port"), None);
-    }
-
-    #[test]
-    fn leaving_is_told_in_both_pools() {
-        let members = alone(|_| ());
-        members.leave();
-        assert!(members.lan().iter().chain(&members.wan()).all(|member| member.status == MemberStatus::Left));
-    }
-
-    #[test]
-    fn only_a_known_member_can_be_forced_to_leave() {
-        let members = alone(|_| ());
-        assert_eq!(members.force_leave("nosuch"), Err("agent: No node found with name 'nosuch'".to_owned()));
-        assert_eq!(members.force_leave("n1"), Ok(()));
-        assert_eq!(members.lan()[0].status, MemberStatus::Alive, "a living member refutes it");
+    fn without_a_wan_port_none_is_told() {
+        assert_eq!(tag(&of(|it| it.serf_wan_port = None).0, "wan_join_port"), None);
     }
 }

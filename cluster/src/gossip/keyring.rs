@@ -3,7 +3,12 @@
 //! Rotation loses nothing: a new key is first understood everywhere (install), then used, and only then is the old one
 //! removed. Changes are on disk before they are acknowledged.
 
-use std::{collections::BTreeMap, fmt, fs, io, path::PathBuf, sync::Arc};
+use std::{
+    collections::BTreeMap,
+    fmt, fs, io,
+    path::{Path, PathBuf},
+    sync::Arc,
+};
 
 use aws_lc_rs::{
     aead::{AES_128_GCM, AES_192_GCM, AES_256_GCM, Aad, Algorithm, LessSafeKey, Nonce, UnboundKey},
@@ -60,7 +65,7 @@ impl Keyring {
     /// alone, which is then kept in `file`. Neither: no encryption.
     pub fn load(encrypt: Option<&str>, file: Option<PathBuf>) -> Result<Self, KeyringError> {
         let encrypt = encrypt.map(Key::parse).transpose().map_err(KeyringError::Invalid)?;
-        let kept = file.as_ref().map(|path| read(path)).transpose()?.flatten();
+        let kept = file.as_deref().map(read).transpose()?.flatten();
         let keyring = |keys| Self { keys: RwLock::new(keys), file: file.clone(), changing: Mutex::default() };
         match (kept, encrypt) {
             (Some(kept), encrypt) => {
@@ -208,8 +213,8 @@ impl Key {
     }
 }
 
-fn read(path: &PathBuf) -> Result<Option<Vec<Key>>, KeyringError> {
-    let wrong = |reason: String| KeyringError::File { path: path.clone(), reason };
+fn read(path: &Path) -> Result<Option<Vec<Key>>, KeyringError> {
+    let wrong = |reason: String| KeyringError::File { path: path.to_owned(), reason };
     let length = match fs::metadata(path) {
         Ok(metadata) => metadata.len(),
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
