@@ -6,6 +6,8 @@
 //!   log.mark          how far log.redb is known to be on disk (see `mark`)
 //!   snapshots/        snapshot-<term>-<index>.snap, newest two
 //!   pledge            the servers this one has promised to found a cluster with (see `founding`)
+//!   peers.json        the servers that are to go on after a quorum was lost, put there by a person (see `recovery`)
+//!   peers.info        what that is
 //! ```
 //!
 //! A log is only ever made where there is none and nothing else either: what looks like the remains of one is refused
@@ -26,6 +28,8 @@ const MARK: &str = "log.mark";
 const NEW_MARK: &str = "log.mark.new";
 const SNAPSHOTS: &str = "snapshots";
 const PLEDGE: &str = "pledge";
+const PEERS: &str = "peers.json";
+const PEERS_INFO: &str = "peers.info";
 
 /// The directory, for as long as this process alone uses it.
 #[derive(Debug)]
@@ -139,6 +143,16 @@ impl Directory {
     /// The promise.
     pub(super) fn pledge(&self) -> PathBuf {
         self.path.join(PLEDGE)
+    }
+
+    /// The servers that are to go on.
+    pub(super) fn peers(&self) -> PathBuf {
+        self.path.join(PEERS)
+    }
+
+    /// What that file is.
+    pub(super) fn peers_info(&self) -> PathBuf {
+        self.path.join(PEERS_INFO)
     }
 
     /// Makes renames and new files in the directory durable, and the directory itself.

@@ -13,7 +13,7 @@
 //! - `state_machine`, `snapshot`, `compaction`: the catalog's side.
 //! - `network`, `transfer`, `inbound`, `wire`: the way to other servers, theirs to this one, and the bytes on it.
 //! - `founding`, `members`, `leading`, `contact`: what a cluster of several needs.
-//! - `failure`: the reason to stop. `start`: putting it together.
+//! - `recovery`: from a lost quorum. `failure`: the reason to stop. `start`: putting it together.
 //!
 //! Knows the catalog's commands and its state, and how the server port carries bytes (`rpc`); nothing of agents, DNS or
 //! HTTP.
@@ -32,8 +32,7 @@ mod log_store;
 mod mark;
 mod members;
 mod network;
-#[cfg(test)]
-pub(crate) mod simulated;
+mod recovery;
 mod snapshot;
 mod start;
 mod state_machine;

@@ -19,6 +19,7 @@ use super::{
     inbound,
     log_store::LogStore,
     network::{Addresses, Network},
+    recovery::{self, Material},
     snapshot::Snapshots,
     state_machine::StateMachine,
     timing,
@@ -32,8 +33,8 @@ pub(super) async fn start(options: Options, catalog: Arc<Catalog>) -> Result<Con
     let opened = match options.directory.clone() {
         None => Opened::in_memory(),
         Some(path) => {
-            let failure = failure.clone();
-            let opened = tokio::task::spawn_blocking(move || Opened::in_directory(&path, failure)).await;
+            let (failure, node_id) = (failure.clone(), options.node_id.clone());
+            let opened = tokio::task::spawn_blocking(move || Opened::in_directory(&path, &node_id, failure)).await;
             opened.map_err(|error| StartError::Stopped(error.to_string()))??
         }
     };
@@ -115,13 +116,16 @@ impl Opened {
         }
     }
 
-    fn in_directory(path: &Path, failure: Failure) -> Result<Self, StartError> {
+    fn in_directory(path: &Path, node_id: &str, failure: Failure) -> Result<Self, StartError> {
         let (directory, contents) = Directory::open(path)?;
+        let peers = directory.peers();
+        let wanted = recovery::wanted(&peers)?;
+        let info = directory.peers_info();
         let snapshots_path = directory.snapshots();
         let pledges = Pledges::open(directory.pledge())?;
         let log_path = directory.log();
         let mut restored = None;
-        let (disk, recovered) = match contents {
+        let (mut disk, mut recovered) = match contents {
             Contents::Nothing => (Disk::create(directory, new_raft_id())?, Recovered::default()),
             Contents::Log => Disk::open(directory, |recovered| {
                 restored = Snapshots::newest_in(&snapshots_path)?;
@@ -131,6 +135,11 @@ impl Opened {
         };
         let raft_id = disk.raft_id();
         let snapshots = Snapshots::in_directory(snapshots_path)?;
+        if let Some(wanted) = wanted {
+            let material = Material { disk: &mut disk, recovered, restored, snapshots: &snapshots };
+            (recovered, restored) = recovery::apply(&peers, &wanted, node_id, material)?;
+        }
+        recovery::explain(&info)?;
         let log = LogStore::on_disk(disk, recovered, failure, compaction::DISK_BYTES)
             .map_err(|error| StartError::io(&log_path, error))?;
         Ok(Self { raft_id, log, snapshots, restored, pledges })

@@ -42,17 +42,21 @@ pub(super) struct Host {
 }
 
 impl Host {
-    async fn start(number: usize, on_disk: bool) -> Self {
+    pub(super) async fn start(number: usize, on_disk: bool) -> Self {
         let directory = on_disk.then(|| tempfile::tempdir().unwrap());
-        let options = Options {
-            directory: directory.as_ref().map(|directory| directory.path().to_owned()),
+        let options = Self::options(number, directory.as_ref());
+        Self::start_with(options, directory).await
+    }
+
+    pub(super) fn options(number: usize, directory: Option<&TempDir>) -> Options {
+        Options {
+            directory: directory.map(|directory| directory.path().to_owned()),
             address: ([127, 0, 0, 1], 0).into(),
             node_id: format!("00000000-0000-0000-0000-{number:012}"),
             node_name: format!("n{number}"),
             bootstrap: false,
             ..Options::for_tests(None)
-        };
-        Self::start_with(options, directory).await
+        }
     }
 
     pub(super) async fn start_with(mut options: Options, directory: Option<TempDir>) -> Self {
@@ -79,11 +83,6 @@ impl Host {
         self.tasks.wait().await;
         self.server.consensus.shutdown().await;
         (self.options, self.directory)
-    }
-
-    async fn restart(self) -> Self {
-        let (options, directory) = self.stop().await;
-        Self::start_with(options, directory).await
     }
 
     pub(super) fn founder(&self) -> Founder {
@@ -116,9 +115,17 @@ pub(super) struct Cluster {
 
 impl Cluster {
     pub(super) async fn found(size: usize, on_disk: bool) -> Self {
+        Self::found_with(size, on_disk, |_| ()).await
+    }
+
+    /// The same with other options.
+    pub(super) async fn found_with(size: usize, on_disk: bool, change: impl Fn(&mut Options)) -> Self {
         let mut hosts = Vec::new();
         for number in 0..size {
-            hosts.push(Host::start(number, on_disk).await);
+            let directory = on_disk.then(|| tempfile::tempdir().unwrap());
+            let mut options = Host::options(number, directory.as_ref());
+            change(&mut options);
+            hosts.push(Host::start_with(options, directory).await);
         }
         let founders: Vec<_> = hosts.iter().map(Host::founder).collect();
         for host in &hosts {
@@ -286,7 +293,10 @@ async fn a_follower_may_come_back_elsewhere() {
 }
 
 /// Has the leader do something, whoever it is.
-async fn until_leader_did(cluster: &Cluster, what: impl Fn(Consensus) -> BoxFuture<'static, Result<(), ChangeError>>) {
+pub(super) async fn until_leader_did(
+    cluster: &Cluster,
+    what: impl Fn(Consensus) -> BoxFuture<'static, Result<(), ChangeError>>,
+) {
     let deadline = Instant::now() + HOLD;
     loop {
         let leader = cluster.hosts.iter().find(|host| host.consensus().status().is_leader);

@@ -4,6 +4,8 @@ mod cluster;
 mod crash;
 mod damage;
 mod life;
+mod lost_quorum;
+mod straggler;
 mod suite;
 
 use std::{path::Path, time::Duration};
