@@ -19,6 +19,8 @@ pub(super) enum Fault {
     Kill(Host),
     /// The machine loses power: as above, but nobody is told.
     PowerLoss(Host),
+    /// The agent leaves the cluster and ends; it starts again at the end.
+    Leave(Host),
     /// Nothing passes between these hosts and the others. Streams go on where they were when it is over.
     Split(Vec<Host>),
     /// Nothing passes from one host to the other, while the other way is open. Bytes sent meanwhile are lost, and with
@@ -38,7 +40,8 @@ impl Fault {
     /// Whether members may rightly be declared dead because of it.
     pub(super) fn may_look_like_death(&self) -> bool {
         match self {
-            Self::Kill(_) | Self::PowerLoss(_) | Self::Split(_) | Self::OneWay(..) | Self::ClockJump(..) => true,
+            Self::Kill(_) | Self::PowerLoss(_) | Self::Leave(_) => true,
+            Self::Split(_) | Self::OneWay(..) | Self::ClockJump(..) => true,
             Self::Loss(rate) => *rate > 0.1,
             Self::Delay(longest) => *longest > Duration::from_millis(200),
             Self::SlowDisk(..) => false,
@@ -62,6 +65,7 @@ impl Planned {
         match &mut self.fault {
             Fault::Kill(host)
             | Fault::PowerLoss(host)
+            | Fault::Leave(host)
             | Fault::OneWay(host, _)
             | Fault::SlowDisk(host, _)
             | Fault::ClockJump(host, _) => *host = leader,
@@ -104,7 +108,7 @@ pub(super) fn plan(
 fn fault(random: &mut impl Rng, weather: Weather, servers: usize, clients: usize) -> Fault {
     let hosts = servers + clients;
     let kind = match weather {
-        Weather::Storm => random.random_range(0..11),
+        Weather::Storm => random.random_range(0..12),
         Weather::Drizzle => random.random_range(8..11),
     };
     let storm = weather == Weather::Storm;
@@ -126,7 +130,8 @@ fn fault(random: &mut impl Rng, weather: Weather, servers: usize, clients: usize
         6 | 7 => Fault::ClockJump(host, Duration::from_millis(random.random_range(100..10_000))),
         8 => Fault::Loss(random.random_range(0.01..if storm { 0.4 } else { 0.1 })),
         9 => Fault::Delay(Duration::from_millis(random.random_range(10..if storm { 800 } else { 100 }))),
-        _ => Fault::SlowDisk(host, Duration::from_millis(random.random_range(20..if storm { 2_000 } else { 200 }))),
+        10 => Fault::SlowDisk(host, Duration::from_millis(random.random_range(20..if storm { 2_000 } else { 200 }))),
+        _ => Fault::Leave(host),
     }
 }
 

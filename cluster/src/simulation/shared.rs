@@ -35,6 +35,11 @@ struct Board {
     pools: RefCell<BTreeMap<Host, Gossip>>,
     /// What each watcher saw last.
     seen: RefCell<BTreeMap<(Host, Key), Value>>,
+    /// Everything each watcher saw: by host, how often it was started, and register.
+    all_seen: RefCell<BTreeMap<(Host, u32, Key), Vec<Value>>>,
+    starts: RefCell<BTreeMap<Host, u32>>,
+    /// Hosts whose agents have registered their own services, once and for all.
+    registered: RefCell<BTreeSet<Host>>,
     orders: RefCell<BTreeMap<Host, VecDeque<Order>>>,
     probed: RefCell<BTreeSet<Host>>,
 }
@@ -44,11 +49,29 @@ struct Board {
 pub(super) enum Order {
     /// Its clock leaps ahead.
     Jump(Duration),
+    /// Its agent leaves the cluster and ends.
+    Leave,
     /// Everything is written and read through its agent.
     Probe,
 }
 
+thread_local! {
+    static BOARD: RefCell<Option<Shared>> = const { RefCell::new(None) };
+}
+
+/// The agent of a host of this thread's simulation, for code that cannot hold the board.
+pub(super) fn agent_of(host: Host) -> Option<Agent> {
+    BOARD.with_borrow(|board| board.as_ref()?.0.agents.borrow().get(&host).cloned())
+}
+
 impl Shared {
+    /// The board of this thread's simulation.
+    pub(super) fn begin() -> Self {
+        let shared = Self::default();
+        BOARD.set(Some(shared.clone()));
+        shared
+    }
+
     /// The time since the simulation began.
     pub(super) fn now(&self) -> Duration {
         self.0.now.get()
@@ -126,6 +149,7 @@ impl Shared {
 
     pub(super) fn agent_started(&self, host: Host, agent: Agent) {
         self.note(format_args!("host {host} started"));
+        *self.0.starts.borrow_mut().entry(host).or_default() += 1;
         self.0.agents.borrow_mut().insert(host, agent);
     }
 
@@ -142,7 +166,7 @@ impl Shared {
         of_agents.chain(pools.iter().map(|(host, gossip)| (*host, gossip.members().to_vec()))).collect()
     }
 
-    /// Forgets the agent of a host that is about to crash, and what its watchers saw.
+    /// Forgets the agent of a host that is about to go, and what its watchers saw.
     pub(super) fn agent_gone(&self, host: Host) {
         self.note(format_args!("host {host} gone"));
         drop(self.0.agents.borrow_mut().remove(&host));
@@ -152,6 +176,17 @@ impl Shared {
 
     pub(super) fn watcher_saw(&self, host: Host, key: Key, value: Value) {
         self.0.seen.borrow_mut().insert((host, key), value);
+        let start = self.0.starts.borrow().get(&host).copied().unwrap_or_default();
+        self.0.all_seen.borrow_mut().entry((host, start, key)).or_default().push(value);
+    }
+
+    pub(super) fn everything_seen(&self) -> BTreeMap<(Host, u32, Key), Vec<Value>> {
+        self.0.all_seen.borrow().clone()
+    }
+
+    /// Whether this is the first time that the host registers its own service.
+    pub(super) fn registers_first(&self, host: Host) -> bool {
+        self.0.registered.borrow_mut().insert(host)
     }
 
     pub(super) fn seen_by_watcher(&self, host: Host, key: Key) -> Option<Value> {
@@ -161,6 +196,11 @@ impl Shared {
     /// Has a host do something.
     pub(super) fn order(&self, host: Host, order: Order) {
         self.0.orders.borrow_mut().entry(host).or_default().push_back(order);
+    }
+
+    /// Forgets what a host was still to do.
+    pub(super) fn cancel_orders(&self, host: Host) {
+        self.0.orders.borrow_mut().remove(&host);
     }
 
     pub(super) fn next_order(&self, host: Host) -> Option<Order> {

@@ -85,6 +85,8 @@ struct World {
     active: Vec<Planned>,
     /// Hosts without a process, and since when.
     down: Vec<(Host, Duration)>,
+    /// Hosts whose agents were told to leave.
+    leaving: Vec<Host>,
     watchers: Watchers,
     false_death: FalseDeath,
     _directory: tempfile::TempDir,
@@ -112,7 +114,7 @@ impl World {
             .tcp_capacity(BUFFER)
             .udp_capacity(BUFFER)
             .build();
-        let shared = Shared::default();
+        let shared = Shared::begin();
         let directory = tempfile::tempdir().unwrap();
         let hosts = setup.servers + setup.clients;
         let disks = (0..hosts).map(|host| SimulatedDisk::install(address(host))).collect();
@@ -137,6 +139,7 @@ impl World {
             plan: Vec::new(),
             active: Vec::new(),
             down: Vec::new(),
+            leaving: Vec::new(),
             watchers: Watchers::default(),
             false_death: FalseDeath::default(),
             _directory: directory,
@@ -199,6 +202,9 @@ impl World {
                 self.shared.note(format_args!("well: {what}"));
                 return Ok(());
             };
+            if self.sim.elapsed().as_millis().is_multiple_of(5000) {
+                self.shared.note(format_args!("not well yet: {reason}"));
+            }
             if self.sim.elapsed() >= until {
                 self.shared.violate(format_args!("liveness: {what} takes more than {limit:?}: {reason}"));
                 return Err(Violated);
@@ -231,7 +237,9 @@ impl World {
             for violation in observe(|it| it.take_violations()) {
                 self.shared.violate(violation);
             }
-            let storm = self.active.iter().any(|it| it.fault.may_look_like_death()) || !self.down.is_empty();
+            let storm = self.active.iter().any(|it| it.fault.may_look_like_death())
+                || !self.down.is_empty()
+                || !self.leaving.is_empty();
             for violation in self.false_death.look(&self.shared, now, storm) {
                 self.shared.violate(violation);
             }
@@ -304,6 +312,13 @@ impl World {
                 others.iter().for_each(|other| self.sim.partition(address(host), address(*other)));
                 self.crash(host);
             }
+            Fault::Leave(host) => {
+                if !self.is_down(host) && !self.leaving.contains(&host) {
+                    self.leaving.push(host);
+                    self.shared.agent_gone(host);
+                    self.shared.order(host, Order::Leave);
+                }
+            }
             Fault::SlowDisk(host, longest) => self.disks[host].set_sync_time(longest / 4, longest),
             Fault::ClockJump(host, by) => self.shared.order(host, Order::Jump(by)),
             Fault::Split(_) | Fault::OneWay(..) | Fault::Loss(_) | Fault::Delay(_) => {}
@@ -314,6 +329,10 @@ impl World {
         self.shared.note(format_args!("ends: {fault:?}"));
         match *fault {
             Fault::Kill(host) | Fault::PowerLoss(host) => self.restart(host),
+            Fault::Leave(host) if self.leaving.contains(&host) => {
+                self.crash(host);
+                self.restart(host);
+            }
             Fault::SlowDisk(host, _) => self.disks[host].set_usual_sync_time(),
             _ => {}
         }
@@ -324,9 +343,14 @@ impl World {
             return;
         }
         self.down.push((host, self.sim.elapsed()));
+        self.leaving.retain(|leaving| *leaving != host);
+        self.shared.cancel_orders(host);
         self.shared.agent_gone(host);
         self.disks[host].crash(rand::random());
-        self.sim.crash(address(host));
+        // One that has left is not there any more.
+        if self.sim.is_host_running(address(host)) {
+            self.sim.crash(address(host));
+        }
     }
 
     fn restart(&mut self, host: Host) {
@@ -435,6 +459,12 @@ async fn run_agent(shared: Shared, host: Host, options: Options) -> turmoil::Res
         tokio::time::sleep(Duration::from_millis(20)).await;
         match shared.next_order(host) {
             Some(Order::Jump(by)) => tokio::time::advance(by).await,
+            Some(Order::Leave) => {
+                agent.leave().await;
+                agent.shutdown().await;
+                shared.note(format_args!("host {host} has left"));
+                return Ok(());
+            }
             Some(Order::Probe) => drop(tokio::task::spawn_local(probe(shared.clone(), host, agent.clone()))),
             None => {}
         }
@@ -474,8 +504,11 @@ async fn watch_for_failure(shared: Shared, host: Host, agent: Agent) {
     shared.violate(format_args!("host {host} cannot go on: {reason}"));
 }
 
-/// Registers a service of this agent's own.
+/// Registers a service of this agent's own: once, after a restart it must still be there.
 async fn register_own(shared: Shared, host: Host, agent: Agent) {
+    if !shared.registers_first(host) {
+        return;
+    }
     let definition = ServiceDefinition { name: format!("own-{host}"), port: 80, ..ServiceDefinition::default() };
     if let Err(error) = agent.local().register_service(definition, Source::Api, false).await {
         shared.violate(format_args!("host {host} cannot register its service: {error}"));
@@ -488,7 +521,7 @@ async fn probe(shared: Shared, host: Host, agent: Agent) {
         while !workload::write(&shared, host, &agent, key, Some(shared.fresh_value())).await {
             tokio::time::sleep(Duration::from_millis(100)).await;
         }
-        while agent.is_server() && !workload::read(&shared, host, &agent, key).await {
+        while !workload::read(&shared, host, &agent, key).await {
             tokio::time::sleep(Duration::from_millis(100)).await;
         }
     }

@@ -6,7 +6,7 @@ use std::collections::BTreeSet;
 use crate::{
     agent::Agent,
     membership::MemberStatus,
-    simulation::{Setup, Software, faults::Host, shared::Shared, world},
+    simulation::{Setup, Software, faults::Host, shared::Shared, workload, world},
 };
 
 /// `Ok` if all is well; else what is not.
@@ -16,10 +16,11 @@ pub(in crate::simulation) fn check(shared: &Shared, setup: &Setup) -> Result<(),
         return Ok(());
     }
     let agents: Vec<(Host, Agent)> = shared.agents().into_iter().collect();
-    let (servers, _) = agents.split_at(setup.servers);
+    let (servers, clients) = agents.split_at(setup.servers);
     one_leader(servers)?;
     same_catalog(servers)?;
-    registrations(&agents, &servers[0].1)
+    registrations(&agents, &servers[0].1)?;
+    views(shared, clients, &servers[0].1)
 }
 
 fn one_leader(servers: &[(Host, Agent)]) -> Result<(), String> {
@@ -76,6 +77,19 @@ fn registrations(agents: &[(Host, Agent)], server: &Agent) -> Result<(), String>
             state.node_entry(&world::name(*host)).is_some_and(|it| it.service(&format!("own-{host}")).is_some());
         if !shown {
             return Err(format!("the service of host {host} is not in the catalog"));
+        }
+    }
+    Ok(())
+}
+
+fn views(shared: &Shared, clients: &[(Host, Agent)], server: &Agent) -> Result<(), String> {
+    let state = server.catalog().state();
+    for (host, _) in clients {
+        for key in 0..workload::KEYS {
+            let (seen, now) = (shared.seen_by_watcher(*host, key), workload::value_of(&state, key));
+            if seen != Some(now) {
+                return Err(format!("host {host} sees {seen:?} in register {key}, which is {now:?}"));
+            }
         }
     }
     Ok(())

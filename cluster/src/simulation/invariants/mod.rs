@@ -7,6 +7,7 @@ pub(super) mod convergence;
 pub(super) mod false_death;
 pub(super) mod linearizable;
 pub(super) mod log_matching;
+pub(super) mod monotonic;
 pub(super) mod one_leader;
 pub(super) mod state_machine;
 pub(super) mod watchers;
@@ -17,5 +18,6 @@ use super::shared::Shared;
 pub(super) fn judge(shared: &Shared) -> Vec<String> {
     let mut violations = acknowledged::check(shared);
     violations.extend(linearizable::check(shared));
+    violations.extend(monotonic::check(shared));
     violations
 }
