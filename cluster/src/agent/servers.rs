@@ -5,6 +5,10 @@
 
 use std::{collections::HashMap, net::SocketAddr, sync::Arc, time::Duration};
 
+use futures_util::{
+    StreamExt,
+    stream::{self, BoxStream},
+};
 use parking_lot::Mutex;
 use tokio::{sync::watch, time::Instant};
 
@@ -56,6 +60,20 @@ impl Servers for KnownServers {
 
     fn failed(&self, server: SocketAddr) {
         self.choice.lock().fail(server, Instant::now());
+    }
+
+    fn alive(&self) -> BoxStream<'static, Vec<SocketAddr>> {
+        let (servers, members) = (self.clone(), self.members.clone());
+        stream::unfold((servers, members, true), async |(servers, mut members, first)| {
+            if !first {
+                members.changed().await.ok()?;
+            }
+            // Seen before it is read, so that what comes while it is read is seen next.
+            members.mark_unchanged();
+            let alive = Self::alive(&servers);
+            Some((alive, (servers, members, false)))
+        })
+        .boxed()
     }
 }
 

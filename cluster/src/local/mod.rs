@@ -314,6 +314,10 @@ impl Local {
         self.records.load().service(&fold(id)).is_some()
     }
 
+    pub(crate) fn is_server(&self) -> bool {
+        self.server
+    }
+
     async fn lock(&self, target: &Target) -> MutexGuard<'_, ()> {
         let key = match target {
             Target::Node => "",

@@ -1,12 +1,15 @@
-//! The task that compares everything with the catalog: when asked (a leader was found, a push failed), and from time to
-//! time.
+//! The task that compares everything with the catalog: at the start, when asked (a leader was found, a push failed), and
+//! from time to time.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use tokio_util::sync::CancellationToken;
 
 use super::{Local, sync::next_comparison};
 use crate::raft::ProposeError;
+
+/// How long after its start a server compares for the first time.
+const FIRST: Duration = Duration::from_secs(1);
 
 /// Runs until `stop`. `members` says how many agents there are, `random` gives numbers in 0..1.
 pub(crate) async fn run(
@@ -16,8 +19,10 @@ pub(crate) async fn run(
     stop: CancellationToken,
 ) {
     let mut failures = 0;
+    // What was kept or declared goes to the catalog at once; a server's leader is found first, and asks for it itself.
+    let mut first = Some(if local.is_server() { FIRST } else { Duration::ZERO });
     loop {
-        let pause = next_comparison(members(), failures, random());
+        let pause = first.take().unwrap_or_else(|| next_comparison(members(), failures, random()));
         tokio::select! {
             () = stop.cancelled() => return,
             () = local.compare.notified() => {}

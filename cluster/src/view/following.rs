@@ -1,6 +1,6 @@
 //! One interest being followed: subscribed at a server, and at another when that one is lost.
 
-use std::{net::SocketAddr, sync::Arc, time::Duration};
+use std::{net::SocketAddr, pin::pin, sync::Arc, time::Duration};
 
 use futures_util::StreamExt;
 use tokio::{sync::watch, time::Instant};
@@ -115,6 +115,7 @@ impl Following {
             Err(_) => return self.ended(server, false, None),
         };
         let mut told = false;
+        let mut gone = pin!(views.is_gone(server));
         loop {
             let update = match next {
                 Some(Ok(update)) => update,
@@ -138,6 +139,7 @@ impl Following {
             let patience = if self.older_since.is_some() { Instant::now() + LAGGING_MAX } else { until };
             next = tokio::select! {
                 next = updates.next() => next,
+                () = &mut gone => return self.ended(server, told, None),
                 () = tokio::time::sleep_until(patience.min(until)) => {
                     return if self.older_since.is_some() { End::Lagging } else { End::Due };
                 }

@@ -16,7 +16,7 @@ use futures_util::{
     stream::{self, BoxStream},
 };
 use parking_lot::Mutex;
-use tokio::sync::Notify;
+use tokio::sync::{Notify, watch};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use super::{Interest, Update, Views, follow, look, servers::Servers, upstream::Upstream, views::Options};
@@ -77,6 +77,8 @@ struct Cluster {
     down: Mutex<HashSet<SocketAddr>>,
     /// Take a subscription and say nothing.
     mute: Mutex<HashSet<SocketAddr>>,
+    /// Whom gossip has for alive.
+    alive: watch::Sender<Vec<SocketAddr>>,
 }
 
 fn address(number: u8) -> SocketAddr {
@@ -119,6 +121,18 @@ impl Servers for Cluster {
         let mut order = self.order.lock();
         order.retain(|known| *known != server);
         order.push_back(server);
+    }
+
+    fn alive(&self) -> BoxStream<'static, Vec<SocketAddr>> {
+        let alive = self.alive.subscribe();
+        stream::unfold((alive, true), async |(mut alive, first)| {
+            if !first {
+                alive.changed().await.ok()?;
+            }
+            let now = alive.borrow_and_update().clone();
+            Some((now, (alive, false)))
+        })
+        .boxed()
     }
 }
 
@@ -303,6 +317,24 @@ async fn a_server_that_says_nothing_is_given_up_for_another() {
     let client = Client::of(cluster);
     client.want("web").await.unwrap();
     assert_eq!(client.instances("web"), Some(1));
+    client.end().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_server_that_is_dead_by_gossip_is_left_though_its_connection_says_nothing() {
+    let cluster = Cluster::default();
+    let (first, second) = (cluster.add(1), cluster.add(2));
+    first.register("n1", "web");
+    second.register("n1", "web");
+    cluster.alive.send_replace(vec![address(2), address(1)]);
+    let client = Client::of(cluster);
+    client.want("web").await.unwrap();
+    second.register("n2", "web");
+    client.cluster.alive.send_replace(vec![address(1)]);
+    tokio::time::sleep(Duration::from_secs(60)).await;
+    assert_eq!(client.instances("web"), Some(1), "the first is asked, and lives");
+    client.cluster.alive.send_replace(vec![address(2)]);
+    client.shows("web", Some(2)).await;
     client.end().await;
 }
 

@@ -11,11 +11,12 @@
 
 use std::{
     collections::HashMap,
+    net::SocketAddr,
     sync::{Arc, Weak},
     time::Duration,
 };
 
-use futures_util::{FutureExt, future::BoxFuture};
+use futures_util::{FutureExt, StreamExt, future::BoxFuture};
 use parking_lot::Mutex;
 use rand::{RngExt, SeedableRng, rngs::SmallRng};
 use tokio::{sync::watch, time::Instant};
@@ -75,6 +76,8 @@ pub struct Views {
     pub(super) servers: Arc<dyn Servers>,
     pub(super) upstream: Arc<dyn Upstream>,
     own_node: Interest,
+    /// The servers that are alive.
+    alive: watch::Sender<Vec<SocketAddr>>,
     inner: Mutex<Inner>,
     /// Held by the one who fetches: others take what came.
     fetching: tokio::sync::Mutex<()>,
@@ -137,6 +140,7 @@ impl Views {
                 servers,
                 upstream,
                 own_node: Interest::node(&own_node),
+                alive: watch::Sender::new(Vec::new()),
                 inner: Mutex::new(Inner {
                     state: State::partial(),
                     subscriptions: HashMap::new(),
@@ -147,16 +151,42 @@ impl Views {
                 stop: stop.clone(),
             }
         });
-        let (swept, stop) = (Arc::clone(&views), stop.clone());
-        tasks.spawn(async move {
-            loop {
-                tokio::select! {
-                    () = stop.cancelled() => return,
-                    () = tokio::time::sleep(SWEEP) => swept.sweep(),
-                }
-            }
-        });
+        tasks.spawn(stop.clone().run_until_cancelled_owned(Arc::clone(&views).keep_swept()));
+        tasks.spawn(stop.clone().run_until_cancelled_owned(Arc::clone(&views).keep_alive()));
         views
+    }
+
+    async fn keep_swept(self: Arc<Self>) {
+        loop {
+            tokio::time::sleep(SWEEP).await;
+            self.sweep();
+        }
+    }
+
+    /// Notes which servers are alive.
+    async fn keep_alive(self: Arc<Self>) {
+        let mut alive = self.servers.alive();
+        while let Some(mut alive) = alive.next().await {
+            alive.sort_unstable();
+            self.alive.send_if_modified(|known| {
+                let changed = *known != alive;
+                *known = alive;
+                changed
+            });
+        }
+    }
+
+    /// Waits until a server that was alive is so no longer: whatever it told last, it tells no more.
+    pub(super) async fn is_gone(&self, server: SocketAddr) {
+        let mut alive = self.alive.subscribe();
+        let gone = async {
+            alive.wait_for(|alive| alive.contains(&server)).await?;
+            alive.wait_for(|alive| !alive.contains(&server)).await.map(drop)
+        };
+        if gone.await.is_err() {
+            // The sender lives in `self`.
+            std::future::pending::<()>().await;
+        }
     }
 
     /// Has the own node's entry show entry `at_least` of the log and everything before, asking a server if it does not
