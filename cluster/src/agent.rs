@@ -313,6 +313,8 @@ struct Inner {
     data_dir: Mutex<Option<DataDir>>,
     tasks: TaskTracker,
     stop: CancellationToken,
+    /// Ends the comparisons with the catalog; a child of `stop`.
+    leaving: CancellationToken,
 }
 
 /// What an agent is in its cluster.

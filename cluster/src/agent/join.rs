@@ -5,7 +5,7 @@ use std::{net::IpAddr, net::SocketAddr, time::Duration};
 
 use tokio_util::sync::CancellationToken;
 
-use crate::gossip::Gossip;
+use crate::gossip::{Gossip, JoinError};
 
 /// Addresses asked in one call; a longer list is refused.
 const ADDRESSES_MAX: usize = 1024;
@@ -85,7 +85,13 @@ async fn meet(gossip: &Gossip, default_port: u16, address: &str) -> Result<usize
     for candidate in candidates {
         match gossip.join(candidate).await {
             Ok(()) => met += 1,
-            Err(error) => errors.push(error.to_string()),
+            Err(error) => {
+                // Told even if others are met: somebody must do something about a wrong key or a name used twice.
+                if matches!(error, JoinError::Refused { .. }) {
+                    tracing::warn!(target: "agent", "{error}");
+                }
+                errors.push(error.to_string());
+            }
         }
     }
     if met > 0 { Ok(met) } else { Err(errors) }

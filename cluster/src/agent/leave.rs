@@ -19,6 +19,8 @@ const PAUSE: Duration = Duration::from_millis(100);
 
 /// Leaves consensus and both pools.
 pub(super) async fn leave(inner: &Inner) {
+    // The leader removes this node from the catalog: a comparison would put it back.
+    inner.leaving.cancel();
     if let Role::Server(consensus) = &inner.role {
         tracing::info!(target: "agent.server", "server starting leave");
         leave_consensus(consensus, inner.forward.connections()).await;

@@ -6,7 +6,7 @@
 //!
 //! What may refuse to start comes before anybody else can hear of this agent.
 
-use std::{net::SocketAddr, path::Path, sync::Arc};
+use std::{collections::BTreeSet, net::SocketAddr, path::Path, sync::Arc, time::Duration};
 
 use parking_lot::Mutex;
 use tokio::sync::watch;
@@ -38,6 +38,9 @@ use crate::{
     rpc::{self, Connections, message::Founder},
     view::Views,
 };
+
+/// How soon after a further server has come this agent compares its registrations with the catalog.
+const COMPARE_WITHIN: Duration = Duration::from_secs(3);
 
 pub(super) async fn start(mut options: Options, authorizer: Arc<dyn Authorizer>) -> Result<Agent, StartError> {
     let (data_dir, node_id) = identify(&options)?;
@@ -119,6 +122,7 @@ pub(super) async fn start(mut options: Options, authorizer: Arc<dyn Authorizer>)
         authorizer,
         failure: watch::Sender::new(None),
         tasks,
+        leaving: stop.child_token(),
         stop,
         options,
     });
@@ -173,7 +177,9 @@ impl Inner {
         }
         let lan = self.lan.clone();
         let (members, random) = (move || lan.members().len(), || rand::random::<f64>());
-        self.tasks.spawn(local::run_syncer(self.local.clone(), members, random, self.stop.clone()));
+        self.tasks.spawn(local::run_syncer(self.local.clone(), members, random, self.leaving.clone()));
+        let compare = compare_with_servers(self.lan.watch(), self.local.clone());
+        self.tasks.spawn(self.stop.clone().run_until_cancelled_owned(compare));
         self.retry_joins();
     }
 
@@ -252,6 +258,33 @@ impl Members {
             if source.changed().await.is_err() {
                 return;
             }
+        }
+    }
+}
+
+/// Has this agent's registrations compared with the catalog when it meets the first server, and when further ones come:
+/// what was registered, or removed from the catalog, while none was in reach is put right then and not at the next turn.
+async fn compare_with_servers(mut lan: watch::Receiver<Arc<Vec<Member>>>, local: Arc<Local>) {
+    let mut known = BTreeSet::new();
+    loop {
+        let servers: BTreeSet<(String, SocketAddr)> = lan
+            .borrow_and_update()
+            .iter()
+            .filter(|member| member.status == membership::MemberStatus::Alive)
+            .filter(|member| member.tags.get("role").is_some_and(|role| role == "consul"))
+            .map(|member| (member.name.clone(), SocketAddr::new(member.address, member.port)))
+            .collect();
+        let met = servers.difference(&known).next().is_some();
+        if met && !known.is_empty() {
+            // All agents hear of a new server at once, and none is in a hurry.
+            tokio::time::sleep(COMPARE_WITHIN.mul_f64(rand::random::<f64>())).await;
+        }
+        if met {
+            local.request_comparison();
+        }
+        known = servers;
+        if lan.changed().await.is_err() {
+            return;
         }
     }
 }
