@@ -3,10 +3,13 @@
 
 use std::{net::IpAddr, net::SocketAddr, time::Duration};
 
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use crate::gossip::{Gossip, JoinError};
 
+/// After the first attempt that met nobody the next one comes that soon, whatever the interval.
+const SOON: Duration = Duration::from_millis(250);
 /// Addresses asked in one call; a longer list is refused.
 const ADDRESSES_MAX: usize = 1024;
 /// Addresses one name may stand for; the rest are not asked.
@@ -54,6 +57,7 @@ impl Retry {
         tracing::info!(target: "agent", "Retry join is supported for the following discovery methods: cluster={pool}");
         tracing::info!(target: "agent", "Joining cluster...: cluster={pool}");
         let mut attempts = 0_u32;
+        let mut soon = SOON;
         loop {
             let error = match join(&self.gossip, self.port, &self.addresses).await {
                 Ok(met) => {
@@ -72,8 +76,26 @@ impl Retry {
                 "Join cluster failed, will retry: cluster={pool} retry_interval={}s",
                 self.interval.as_secs_f64()
             );
-            tokio::time::sleep(self.interval).await;
+            if let Some(met) = self.soon_again(&mut soon).await {
+                tracing::info!(target: "agent", "Join cluster completed. Synced with initial agents: cluster={pool} num_agents={met}");
+                return Ok(());
+            }
         }
+    }
+
+    /// Waits the interval out. As long as `soon` is shorter than it, tries now and then meanwhile, each time after twice
+    /// the pause: hosts that start together should not wait half a minute for each other.
+    async fn soon_again(&self, soon: &mut Duration) -> Option<usize> {
+        let until = Instant::now() + self.interval;
+        while Instant::now() + *soon < until {
+            tokio::time::sleep(*soon).await;
+            *soon *= 2;
+            if let Ok(met) = join(&self.gossip, self.port, &self.addresses).await {
+                return Some(met);
+            }
+        }
+        tokio::time::sleep_until(until).await;
+        None
     }
 }
 
