@@ -12,9 +12,11 @@ use std::{collections::HashMap, net::IpAddr, sync::Arc, time::Duration};
 use parking_lot::Mutex;
 use sha2::{Digest, Sha256};
 use tokio::time::Instant;
-use tracing::warn;
 
-use super::keyring::{Keyring, SEAL_BYTES};
+use super::{
+    Pool,
+    keyring::{Keyring, SEAL_BYTES},
+};
 
 const MAGIC: u8 = 0x55;
 /// The version of gossip: datagrams and exchanges. Others are refused.
@@ -129,7 +131,7 @@ impl Strangers {
     const REMEMBERED: Duration = Duration::from_secs(3600);
 
     /// Logs that something from `sender` was refused, unless that was done lately.
-    pub(super) fn log(&self, now: Instant, pool: &str, sender: IpAddr, reason: Stranger) -> bool {
+    pub(super) fn log(&self, now: Instant, pool: Pool, sender: IpAddr, reason: Stranger) -> bool {
         let mut seen = self.seen.lock();
         let is_old = |at: &Instant| now.saturating_duration_since(*at) >= Self::REMEMBERED;
         if seen.get(&(sender, reason)).is_some_and(|at| !is_old(at)) {
@@ -143,7 +145,7 @@ impl Strangers {
         }
         seen.insert((sender, reason), now);
         drop(seen);
-        warn!(pool, %sender, "what arrived is refused: {reason}");
+        say!(pool, warn, "what {sender} sends is refused: {reason}");
         true
     }
 }
@@ -203,12 +205,12 @@ mod tests {
     async fn strangers_are_logged_once_each() {
         let (strangers, now) = (Strangers::default(), Instant::now());
         let sender = IpAddr::from([10, 0, 0, 1]);
-        assert!(strangers.log(now, "lan", sender, Stranger::Key));
-        assert!(!strangers.log(now, "lan", sender, Stranger::Key));
-        assert!(strangers.log(now, "lan", sender, Stranger::Cluster));
-        assert!(strangers.log(now + Strangers::REMEMBERED, "lan", sender, Stranger::Key));
+        assert!(strangers.log(now, Pool::Lan, sender, Stranger::Key));
+        assert!(!strangers.log(now, Pool::Lan, sender, Stranger::Key));
+        assert!(strangers.log(now, Pool::Lan, sender, Stranger::Cluster));
+        assert!(strangers.log(now + Strangers::REMEMBERED, Pool::Lan, sender, Stranger::Key));
         for n in 0..5000u32 {
-            strangers.log(now, "lan", IpAddr::from(n.to_be_bytes()), Stranger::Key);
+            strangers.log(now, Pool::Lan, IpAddr::from(n.to_be_bytes()), Stranger::Key);
         }
         assert!(strangers.seen.lock().len() <= Strangers::MAX);
     }

@@ -10,6 +10,16 @@
 //! foca finds out who is alive, by datagrams; the rest is ours: names and tags travel as its broadcasts and by push/pull
 //! over TCP, which also heals what datagrams lost; statuses are serf's.
 
+/// Logs in the name of a pool: `say!(pool, info, "...")`.
+macro_rules! say {
+    ($pool:expr, $level:ident, $($said:tt)*) => {
+        match $pool {
+            $crate::gossip::Pool::Lan => tracing::$level!(target: "agent.serf.lan", $($said)*),
+            $crate::gossip::Pool::Wan => tracing::$level!(target: "agent.serf.wan", $($said)*),
+        }
+    };
+}
+
 mod codec;
 mod core;
 mod envelope;
@@ -36,7 +46,6 @@ use tokio::{
     time::{Instant, sleep, timeout},
 };
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
-use tracing::{debug, info};
 
 pub use self::keyring::{KeyOperation, KeyReport, Keyring, KeyringError};
 use self::{
@@ -213,7 +222,7 @@ impl Gossip {
         let (sender, done) = oneshot::channel();
         self.command(Command::Leave(sender)).await;
         if timeout(LEAVE, done).await.is_err() {
-            debug!("leaving took too long");
+            say!(self.shared.pool, debug, "leaving took too long");
         }
     }
 
@@ -297,14 +306,14 @@ impl Gossip {
     /// Looks for those known before the restart, until somebody is found.
     async fn rejoin(self, mut known: Vec<SocketAddr>) {
         known.shuffle(&mut rng());
-        let mut pause = Duration::from_secs(1);
+        let (pool, mut pause) = (self.shared.pool, Duration::from_secs(1));
         let is_alone = || self.members.borrow().iter().filter(|it| table::is_active(it.status)).count() <= 1;
         let searched = async {
             while is_alone() {
                 for address in &known {
                     match self.join(*address).await {
-                        Ok(()) => return info!(%address, "rejoined whom this agent knew before"),
-                        Err(error) => debug!(%error, "rejoining"),
+                        Ok(()) => return say!(pool, info, "rejoined {address}, which this agent knew before"),
+                        Err(error) => say!(pool, debug, "rejoining: {error}"),
                     }
                 }
                 sleep(pause).await;
@@ -313,16 +322,6 @@ impl Gossip {
         };
         let stop = self.shared.stop.clone();
         stop.run_until_cancelled(searched).await;
-    }
-}
-
-impl Pool {
-    /// For the log.
-    fn name(self) -> &'static str {
-        match self {
-            Self::Lan => "lan",
-            Self::Wan => "wan",
-        }
     }
 }
 

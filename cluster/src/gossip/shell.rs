@@ -13,7 +13,6 @@ use tokio::{
     time::{Instant, sleep, sleep_until, timeout},
 };
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
-use tracing::debug;
 
 use super::{
     Pool,
@@ -121,7 +120,7 @@ impl Owner {
                 received = self.udp.recv_from(&mut buffer) => match received {
                     Ok((length, sender)) => self.on_datagram(sender.ip(), buffer.get(..length).unwrap_or_default()),
                     Err(error) => {
-                        debug!(%error, "gossip: receiving");
+                        say!(self.shared.pool, debug, "receiving: {error}");
                         // Whatever it is, it must not keep a processor busy.
                         sleep(Duration::from_millis(10)).await;
                     }
@@ -136,7 +135,7 @@ impl Owner {
             Ok(opened) if !opened.refusal => self.core.on_datagram(Instant::now(), &opened.payload),
             Ok(_) => {}
             Err(reason) => {
-                self.shared.strangers.log(Instant::now(), self.shared.pool.name(), sender, reason);
+                self.shared.strangers.log(Instant::now(), self.shared.pool, sender, reason);
             }
         }
     }
@@ -182,7 +181,7 @@ impl Owner {
                     let sealed = self.shared.frames.envelope.seal(payload);
                     // Datagrams may be lost: waiting for a full queue would make this member late for others.
                     if let Err(error) = self.udp.try_send_to(&sealed, to) {
-                        debug!(%error, %to, "gossip: sending");
+                        say!(self.shared.pool, debug, "sending to {to}: {error}");
                     }
                 }
                 Output::Ask { to, request, deadline } => self.ask(to, request, deadline),
@@ -200,7 +199,7 @@ impl Owner {
 
     fn ask(&self, to: SocketAddr, request: Request, deadline: Duration) {
         let Ok(permit) = self.asking.clone().try_acquire_owned() else {
-            debug!(%to, "gossip: too many questions under way");
+            say!(self.shared.pool, debug, "{to} is not asked: too many questions are under way");
             return;
         };
         let shared = self.shared.clone();
@@ -212,7 +211,7 @@ impl Owner {
                     let _ = shared.commands.send(Command::Reply { from: to, reply, done: None }).await;
                 }
                 Some(Err(error)) => {
-                    debug!(%to, %error, "gossip: asking");
+                    say!(shared.pool, debug, "asking {to}: {error}");
                     if matches!(error, AskError::Nobody) {
                         let _ = shared.commands.send(Command::Nobody(to)).await;
                     }
@@ -232,7 +231,7 @@ pub(super) async fn accept(listener: TcpListener, shared: Shared) {
             None => return,
             Some(Ok(accepted)) => accepted,
             Some(Err(error)) => {
-                debug!(%error, "gossip: accepting");
+                say!(shared.pool, debug, "accepting: {error}");
                 sleep(Duration::from_millis(100)).await;
                 continue;
             }
@@ -245,8 +244,8 @@ pub(super) async fn accept(listener: TcpListener, shared: Shared) {
             let _held = (permit, seat);
             let served = timeout(CONNECTION, serve(stream, peer, &shared));
             match shared.stop.clone().run_until_cancelled(served).await {
-                Some(Ok(Err(error))) => debug!(%peer, %error, "gossip: answering"),
-                Some(Err(_)) => debug!(%peer, "gossip: a peer took too long"),
+                Some(Ok(Err(error))) => say!(shared.pool, debug, "answering {peer}: {error}"),
+                Some(Err(_)) => say!(shared.pool, debug, "{peer} took too long"),
                 Some(Ok(Ok(()))) | None => {}
             }
         });
@@ -258,7 +257,7 @@ async fn serve(mut stream: TcpStream, peer: SocketAddr, shared: &Shared) -> Resu
         Ok(opened) if opened.refusal => return Ok(()),
         Ok(opened) => opened,
         Err(FrameError::Stranger(reason)) => {
-            shared.strangers.log(Instant::now(), shared.pool.name(), peer.ip(), reason);
+            shared.strangers.log(Instant::now(), shared.pool, peer.ip(), reason);
             // Who does not speak gossip at all is not answered.
             if reason != Stranger::Garbage {
                 let refusal = shared.frames.envelope.refuse(&shared.refusal(reason));
@@ -304,7 +303,11 @@ impl Shared {
                 Answer::AskFirst { holder, expected, refusal, again } => {
                     match self.frames.ask(holder, &Request::Who, WHO).await {
                         Ok(reply) if reply == expected => return Some(Reply::Refused(refusal)),
-                        other => debug!(%holder, ?other, "gossip: who had a name first does not answer to it"),
+                        other => say!(
+                            self.pool,
+                            info,
+                            "{holder} does not answer to its name, {other:?}: another member takes it"
+                        ),
                     }
                     let (sender, done) = oneshot::channel();
                     self.commands.send(Command::Gone(holder, sender)).await.ok()?;

@@ -4,7 +4,6 @@ use std::{net::SocketAddr, sync::Arc, time::Duration};
 
 use foca::State;
 use tokio::time::Instant;
-use tracing::debug;
 
 use super::Core;
 use crate::gossip::{
@@ -83,7 +82,7 @@ impl Core {
             }
             Reply::Compared(false) => self.ask_everything(now, from),
             Reply::Compared(true) => {}
-            Reply::Refused(reason) => debug!(reason, "a member refused"),
+            Reply::Refused(reason) => say!(self.settings.pool, debug, "{from} refused: {reason}"),
             Reply::Who { .. } | Reply::Keys(_) => {}
         }
         self.settle(now);

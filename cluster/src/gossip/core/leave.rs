@@ -1,7 +1,6 @@
 //! Leaving: first everybody is told that this member is leaving, then that it is gone, so that nobody takes it for failed.
 
 use tokio::time::Instant;
-use tracing::debug;
 
 use super::{Core, Output};
 use crate::{
@@ -52,7 +51,7 @@ impl Core {
         let next = match self.leave {
             None | Some(Leave::Done) => return,
             Some(Leave::Telling(0)) => {
-                debug!("others were told that this member leaves");
+                say!(self.settings.pool, debug, "others were told that this member leaves");
                 let result = self.foca.leave_cluster(&mut self.effects);
                 self.note(result);
                 self.table.lock().set_own_status(MemberStatus::Left);

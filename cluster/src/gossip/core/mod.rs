@@ -10,9 +10,11 @@
 //!
 //! Whoever drives it calls [`Core::on_time`] at [`Core::next_due`] and empties [`Core::take_outputs`] after every call.
 
+mod duties;
 mod effects;
 mod exchanges;
 mod leave;
+mod said;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -22,9 +24,8 @@ use std::{
 };
 
 use foca::{Foca, State};
-use rand::{RngExt, SeedableRng, rngs::StdRng, seq::IndexedRandom};
+use rand::{RngExt, SeedableRng, rngs::StdRng};
 use tokio::time::Instant;
-use tracing::{debug, error, info, warn};
 
 pub(super) use self::exchanges::Answer;
 use self::{effects::Effects, leave::Leave};
@@ -35,18 +36,14 @@ use super::{
     health::{Health, LATE},
     identity::Identity,
     record::{Record, Standing},
-    table::{Conflict, Remembrance, SharedTable},
+    table::{Remembrance, SharedTable},
     timers::{Task, Timers},
     timing::{Timing, config},
 };
-use crate::membership::{Member, MemberStatus};
+use crate::membership::Member;
 
 /// A record must fit a datagram beside its head and a few updates; a larger one travels by push/pull alone.
 const BROADCAST_MAX_BYTES: usize = 1000;
-/// Failed members called at a time.
-const CALLED_AT_ONCE: usize = 2;
-/// Every which call at failed members goes by TCP.
-const CALL_BY_TCP: u64 = 6;
 /// Accusations remembered, to learn from those that were wrong; the oldest is forgotten.
 const ACCUSED_MAX: usize = 16;
 
@@ -178,7 +175,7 @@ impl Core {
         if late >= LATE && !self.put_off {
             self.put_off = true;
             self.health.was_late(late);
-            debug!(late = ?late, health = self.health.score(), "gossip runs late");
+            say!(self.settings.pool, debug, "gossip runs {late:?} late; local health is {}", self.health.score());
             self.timers.put_off(late);
             return;
         }
@@ -293,7 +290,7 @@ impl Core {
     /// foca suspects this member from now on. It is told so directly, by TCP: datagrams may be what fails.
     fn accuse(&mut self, silent: Identity) {
         let Some(incarnation) = self.known(silent.address).map(foca::Member::incarnation) else { return };
-        debug!(member = %silent.address, "no answer to probes: suspected");
+        say!(self.settings.pool, info, "Suspect {} has failed, no acks received", self.name_at(silent.address));
         if self.accused.len() >= ACCUSED_MAX {
             self.accused.remove(0);
         }
@@ -379,7 +376,7 @@ impl Core {
         };
         if let Some(version) = disputed {
             self.table.lock().change_own(|own| own.version = own.version.max(version));
-            info!("others say that this member has left: refuted");
+            say!(self.settings.pool, info, "others say that this member has left: refuted");
             self.tell_own();
             self.gossip();
         }
@@ -431,96 +428,8 @@ impl Core {
         self.note(result);
     }
 
-    fn call_failed(&mut self, now: Instant) {
-        self.calls = self.calls.wrapping_add(1);
-        let failed: Vec<SocketAddr> = {
-            let table = self.table.lock();
-            table.entries().filter(|(_, it)| it.status == MemberStatus::Failed).map(|(address, _)| *address).collect()
-        };
-        let called: Vec<SocketAddr> = failed.sample(&mut self.rng, CALLED_AT_ONCE).copied().collect();
-        for address in &called {
-            if let Some(identity) = self.known(*address).map(|it| *it.id()) {
-                let result = self.foca.announce(identity, &mut self.effects);
-                self.note(result);
-            }
-        }
-        if self.calls.is_multiple_of(CALL_BY_TCP)
-            && let Some(address) = called.first()
-        {
-            self.ask_everything(now, *address);
-        }
-    }
-
-    /// Asks one of those whose record is missing; it knows the others', too.
-    fn fetch(&mut self, now: Instant) {
-        self.fetching = false;
-        let missing: Vec<SocketAddr> = self.missing.iter().copied().collect();
-        let Some(address) = missing.choose(&mut self.rng).copied() else { return };
-        self.ask_everything(now, address);
-        self.fetching = true;
-        self.timers.schedule(now + 4 * self.timing.fetch, Task::Fetch);
-    }
-
-    fn reap(&mut self) {
-        let expired = self.table.lock().expired(self.settings.remembrance);
-        for address in expired {
-            if let Some(name) = self.table.lock().entry(address).map(|entry| entry.record.name.clone()) {
-                info!(member = name, address = %address, "forgotten");
-            }
-            self.table.lock().remove(address);
-        }
-        // foca remembers only who has a record: others were never more than a rumour, or this member's own former lives.
-        let forgotten: Vec<Identity> = {
-            let table = self.table.lock();
-            let down = self.foca.iter_membership_state().filter(|it| it.state() == State::Down).map(|it| *it.id());
-            down.filter(|it| table.entry(it.address).is_none()).collect()
-        };
-        for identity in forgotten {
-            let result = self.foca.handle_timer(foca::Timer::RemoveDown(identity), &mut self.effects);
-            self.note(result);
-        }
-    }
-
-    fn random(&mut self, of: impl Fn(&foca::Member<Identity>) -> bool) -> Option<Identity> {
-        let own = self.settings.advertise;
-        let among = self.foca.iter_membership_state().filter(|it| it.id().address != own && of(it));
-        rand::seq::IteratorRandom::choose(among, &mut self.rng).map(|it| *it.id())
-    }
-
     /// What foca knows of who is at `address`.
     fn known(&self, address: SocketAddr) -> Option<&foca::Member<Identity>> {
         self.foca.iter_membership_state().find(|it| it.id().address == address)
-    }
-
-    fn note(&mut self, result: Result<(), foca::Error>) {
-        match result {
-            Ok(()) => {}
-            Err(foca::Error::DataFromOurselves) if !std::mem::replace(&mut self.said_doubled, true) => {
-                warn!(address = %self.settings.advertise, "gossip arrives from this member's own address: does another agent advertise it?");
-            }
-            Err(error @ (foca::Error::NotConnected | foca::Error::IncompleteProbeCycle | foca::Error::Encode(_))) => {
-                error!(%error, "gossip");
-            }
-            Err(error) => debug!(%error, "gossip"),
-        }
-    }
-
-    fn log_conflict(&self, conflict: &Conflict) {
-        let Conflict { claim, holder, claimant } = conflict;
-        error!("{claim} is claimed by two living members, {holder} and {claimant}: {holder} keeps it");
-    }
-
-    fn log_changes(&self, members: &[Member]) {
-        let before: BTreeMap<&str, MemberStatus> =
-            self.members.iter().map(|it| (it.name.as_str(), it.status)).collect();
-        for Member { name, address, port, status, .. } in members {
-            let address = SocketAddr::new(*address, *port);
-            match (before.get(name.as_str()), status) {
-                (Some(before), now) if before == now => {}
-                (_, MemberStatus::Alive) => info!(member = name, %address, "joined"),
-                (_, MemberStatus::Failed) => warn!(member = name, %address, "failed"),
-                (_, status) => info!(member = name, %address, status = status.as_str(), "is going"),
-            }
-        }
     }
 }

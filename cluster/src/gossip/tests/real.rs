@@ -2,13 +2,16 @@
 
 use std::{collections::BTreeMap, net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
 
-use tokio::time::timeout;
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    time::timeout,
+};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::{
     gossip::{Gossip, JoinError, KeyOperation, Keyring, Options, Pool},
     membership::{Member, MemberStatus},
-    net::{TcpListener, UdpSocket},
+    net::{TcpListener, TcpStream, UdpSocket},
 };
 
 const A: &str = "AAECAwQFBgcICQoLDA0ODw==";
@@ -241,4 +244,76 @@ async fn an_agent_that_starts_again_finds_those_it_knew() {
     let two = start(true, file).await;
     two.until_status("n1", MemberStatus::Alive).await;
     one.until_status("n2", MemberStatus::Alive).await;
+}
+
+#[tokio::test]
+async fn garbage_changes_nothing() {
+    let (one, two) = (Host::start("n1").await, Host::start("n2").await);
+    two.gossip.join(one.address).await.unwrap();
+    one.until_status("n2", MemberStatus::Alive).await;
+    let envelope = crate::gossip::envelope::Envelope::new("dc1", Arc::default());
+    let udp = UdpSocket::bind("127.0.0.1:0".parse::<SocketAddr>().unwrap()).await.unwrap();
+    let mut rng = <rand::rngs::StdRng as rand::SeedableRng>::seed_from_u64(1);
+    for length in (0..2000).step_by(7) {
+        let garbage: Vec<u8> = (0..length).map(|_| rand::RngExt::random(&mut rng)).collect();
+        udp.send_to(&garbage, one.address).await.unwrap();
+        udp.send_to(&envelope.seal(garbage.clone()), one.address).await.unwrap();
+        if let Ok(mut tcp) = TcpStream::connect(one.address).await {
+            let _ = tcp.write_all(&garbage).await;
+            let sealed = envelope.seal(garbage);
+            let _ = tcp.write_all(&u32::try_from(sealed.len()).unwrap().to_be_bytes()).await;
+            let _ = tcp.write_all(&sealed).await;
+        }
+    }
+    one.gossip.set_tags([("still".to_owned(), "here".to_owned())].into());
+    two.until("news", |members| members[0].tags.contains_key("still")).await;
+    let shown: Vec<_> = one.gossip.members().iter().map(|it| (it.name.clone(), it.status)).collect();
+    assert_eq!(shown, [("n1".to_owned(), MemberStatus::Alive), ("n2".to_owned(), MemberStatus::Alive)]);
+}
+
+#[tokio::test]
+async fn one_peer_does_not_take_all_connections() {
+    let one = Host::start("n1").await;
+    let mut held = Vec::new();
+    // Each says that much follows, and nothing does.
+    loop {
+        let mut stream = TcpStream::connect(one.address).await.unwrap();
+        let _ = stream.write_all(&[0, 0, 4, 0]).await;
+        assert!(held.len() <= 64, "there is no limit");
+        let closed =
+            timeout(Duration::from_millis(if held.len() < 32 { 1 } else { 5000 }), stream.read(&mut [0])).await;
+        if matches!(closed, Ok(Ok(0) | Err(_))) {
+            break;
+        }
+        held.push(stream);
+    }
+    assert_eq!(held.len(), 32);
+    drop(held);
+    let two = Host::start("n2").await;
+    let joined = async { while two.gossip.join(one.address).await.is_err() {} };
+    timeout(PATIENCE, joined).await.unwrap();
+}
+
+#[tokio::test]
+async fn ten_agents_notice_that_one_is_killed() {
+    let mut hosts = Vec::new();
+    for number in 0..10 {
+        let host = Host::start(&format!("n{number}")).await;
+        if let Some(first) = hosts.first() {
+            let first: &Host = first;
+            host.gossip.join(first.address).await.unwrap();
+        }
+        hosts.push(host);
+    }
+    for host in &hosts {
+        host.until("everybody", |members| members.iter().filter(|it| it.status == MemberStatus::Alive).count() == 10)
+            .await;
+    }
+    hosts.pop().unwrap().kill().await;
+    for host in &hosts {
+        host.until_status("n9", MemberStatus::Failed).await;
+    }
+    for host in &hosts {
+        assert_eq!(host.gossip.members().iter().filter(|it| it.status == MemberStatus::Alive).count(), 9);
+    }
 }

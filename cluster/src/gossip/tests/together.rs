@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::world::{World, address, name};
 use crate::{
-    gossip::{record::RECORD_MAX_BYTES, table::Remembrance},
+    gossip::{Pool, record::RECORD_MAX_BYTES, table::Remembrance},
     membership::MemberStatus,
 };
 
@@ -356,6 +356,25 @@ fn a_pool_whose_every_host_starts_again_comes_together() {
         }
         (1..5).for_each(|number| world.join(number, 0));
         world.within(10 * SECOND, "together", World::all_see_alive);
+    });
+}
+
+#[test]
+fn the_pool_between_datacenters_takes_its_time() {
+    tell(3, |seed| {
+        let mut world = World::new(seed);
+        for number in 0..6 {
+            world.start_with(number, &name(number), |it| it.pool = Pool::Wan);
+        }
+        (1..6).for_each(|number| world.join(number, 0));
+        world.within(10 * SECOND, "everybody knows everybody", World::all_see_alive);
+        world.loss = 0.1;
+        world.run_for(300 * SECOND);
+        assert_eq!(world.false_alarms(Duration::ZERO), 0);
+        world.unplug(3);
+        world.within(90 * SECOND, "failed", |world| world.all_see("n3", Some(MemberStatus::Failed)));
+        world.leave(4);
+        world.within(10 * SECOND, "left", |world| world.all_see("n4", Some(MemberStatus::Left)));
     });
 }
 
