@@ -28,7 +28,7 @@ const OUTBOX: usize = 64;
 
 impl Consensus {
     /// Serves a connection another server made to this one; it has greeted and meant this one.
-    pub(crate) async fn serve_peer<S>(&self, stream: S, _sender: u64) -> io::Result<()>
+    pub(crate) async fn serve_peer<S>(&self, stream: S, sender: u64) -> io::Result<()>
     where
         S: AsyncRead + AsyncWrite + Send + 'static,
     {
@@ -37,13 +37,13 @@ impl Consensus {
         let frames = FrameReader::new(input, wire::MESSAGE_LIMIT, self.inbound.clone(), FRAME_DEADLINE);
         let (outbox, answers) = mpsc::channel(OUTBOX);
         tokio::select! {
-            ended = self.read_peer(frames, outbox) => ended,
+            ended = self.read_peer(sender, frames, outbox) => ended,
             ended = write_all(output, answers) => ended,
         }
     }
 
     /// Takes a snapshot from the leader.
-    pub(crate) async fn receive_snapshot<S>(&self, stream: S, _sender: u64) -> io::Result<()>
+    pub(crate) async fn receive_snapshot<S>(&self, stream: S) -> io::Result<()>
     where
         S: AsyncRead + AsyncWrite + Send + 'static,
     {
@@ -52,6 +52,7 @@ impl Consensus {
 
     async fn read_peer<R: AsyncRead + Unpin>(
         &self,
+        sender: u64,
         mut frames: FrameReader<R>,
         outbox: mpsc::Sender<Frame>,
     ) -> io::Result<()> {
@@ -87,18 +88,18 @@ impl Consensus {
                     None => answer.await,
                 };
                 drop(incoming._taken);
-                let _ = outbox.send(to_frame(id, answer)).await;
+                let _ = outbox.send(to_frame(sender, id, answer)).await;
             });
         }
         Ok(())
     }
 }
 
-fn to_frame(id: u64, answer: Result<Bytes, String>) -> Frame {
+fn to_frame(sender: u64, id: u64, answer: Result<Bytes, String>) -> Frame {
     match answer {
         Ok(body) => Frame::new(wire::ANSWER, id, body),
         Err(reason) => {
-            tracing::warn!(target: "agent.server.raft", "a message of another server is refused: {reason}");
+            tracing::warn!(target: "agent.server.raft", "a message of server {sender} is refused: {reason}");
             Frame::new(wire::FAILED, id, reason)
         }
     }

@@ -118,14 +118,6 @@ impl Consensus {
         }
     }
 
-    /// How long ago this server last heard of the leader: zero on the leader, `None` if it never has.
-    pub(crate) fn last_contact(&self) -> Option<Duration> {
-        match current(&mut self.raft.metrics()).state {
-            ServerState::Leader => Some(Duration::ZERO),
-            _ => self.contact.age(),
-        }
-    }
-
     /// How far every other server is. Empty where this server does not lead.
     pub(crate) fn peer_progress(&self) -> Vec<PeerProgress> {
         let metrics = current(&mut self.raft.metrics());

@@ -98,7 +98,7 @@ impl Port {
         let ended = match greeting.protocol {
             Protocol::Calls => answering::run(stream, self.handler.clone(), &self.capacity).await,
             Protocol::Raft => self.consensus.serve_peer(stream, greeting.sender).await,
-            Protocol::Snapshot => self.consensus.receive_snapshot(stream, greeting.sender).await,
+            Protocol::Snapshot => self.consensus.receive_snapshot(stream).await,
         };
         if let Err(error) = ended {
             tracing::debug!(target: "agent.rpc", "connection from {address} ended: {error}");

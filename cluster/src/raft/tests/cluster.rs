@@ -218,11 +218,11 @@ async fn a_follower_says_who_leads() {
         let refusal = host.consensus().try_propose(registration(1)).await.unwrap_err();
         assert_eq!(refusal, TryError::NotLeader(Some(address)), "server {position}");
         assert_eq!(host.consensus().read_index().await, Err(TryError::NotLeader(Some(address))));
-        assert!(host.consensus().last_contact().unwrap() < HOLD);
+        assert!(host.consensus().status().last_contact.unwrap() < HOLD);
         assert!(host.consensus().peer_progress().is_empty());
     }
     let consensus = cluster.hosts[leader].consensus();
-    assert_eq!(consensus.last_contact(), Some(Duration::ZERO));
+    assert_eq!(consensus.status().last_contact, Some(Duration::ZERO));
     let applied = consensus.try_propose(registration(1)).await.unwrap();
     let index = consensus.read_index().await.unwrap();
     assert!(index >= applied.index);

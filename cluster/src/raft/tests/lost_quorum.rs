@@ -94,7 +94,7 @@ async fn a_bad_file_stops_the_start_and_changes_nothing() {
         let error = Server::start(options.clone()).await.err().unwrap().to_string();
         assert!(error.contains("peers.json: ") && error.contains(expected), "{error}");
     }
-    assert!(!path.join("snapshots").read_dir().unwrap().next().is_some(), "no snapshot was made");
+    assert!(path.join("snapshots").read_dir().unwrap().next().is_none(), "a snapshot was made");
     write(&path, &format!(r#"[{{"id": "{}", "address": "127.0.0.1:1"}}]"#, own_id.to_uppercase()));
     let server = Server::start(options).await.unwrap();
     assert_eq!(server.registered(), [0, 1, 2, 3, 4]);

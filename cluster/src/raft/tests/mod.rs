@@ -5,6 +5,7 @@ mod crash;
 mod damage;
 mod life;
 mod lost_quorum;
+mod measure;
 mod straggler;
 mod suite;
 
