@@ -13,7 +13,7 @@ use crate::{
         Handler,
         message::{ApiRequest, Failure, Founder, Identity, Request, Response},
     },
-    view::{self, Interest, Update},
+    view::{self, Feed, Interest, Update},
 };
 
 /// The longest a caller may have this server wait for a leader.
@@ -25,6 +25,7 @@ pub(super) struct Answerer {
     pub(super) datacenter: String,
     pub(super) consensus: Consensus,
     pub(super) catalog: Arc<Catalog>,
+    pub(super) feed: Feed,
     pub(super) forward: Forward,
     pub(super) api: Arc<ApiSlot>,
 }
@@ -72,7 +73,7 @@ impl Handler for Answerer {
     }
 
     fn subscribe(&self, interest: Interest) -> BoxStream<'static, Update> {
-        view::follow(self.catalog.clone(), interest)
+        self.feed.follow(interest)
     }
 }
 

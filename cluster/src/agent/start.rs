@@ -36,7 +36,7 @@ use crate::{
     membership::{self, Member},
     raft::{self, Consensus},
     rpc::{self, Connections, message::Founder},
-    view::Views,
+    view::{Feed, Views},
 };
 
 /// How soon after a further server has come this agent compares its registrations with the catalog.
@@ -93,11 +93,14 @@ pub(super) async fn start(mut options: Options, authorizer: Arc<dyn Authorizer>)
     };
     let Ports { server, lan, wan } = ports;
     if let (Role::Server(consensus), Some(listener)) = (&role, server) {
+        let heard = consensus.clone();
+        let feed = Feed::start(catalog.clone(), move || heard.last_contact(), &tasks, &stop);
         let answerer = Answerer {
             own: own.clone(),
             datacenter: options.datacenter.clone(),
             consensus: consensus.clone(),
             catalog: catalog.clone(),
+            feed,
             forward: forward.clone(),
             api: api.clone(),
         };

@@ -20,7 +20,7 @@ mod views;
 
 use serde::{Deserialize, Serialize};
 
-pub(crate) use self::pushed::{follow, look};
+pub(crate) use self::pushed::{Feed, look};
 pub use self::views::Views;
 pub use crate::catalog::{Content, Interest};
 

@@ -19,7 +19,9 @@ use parking_lot::Mutex;
 use tokio::sync::{Notify, watch};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
-use super::{Interest, Update, Views, follow, look, servers::Servers, upstream::Upstream, views::Options};
+use super::{
+    Feed, Interest, Update, Views, look, pushed::follow, servers::Servers, upstream::Upstream, views::Options,
+};
 use crate::{
     catalog::{
         Catalog, Changes, Source, State, Topic, Unavailable,
@@ -418,6 +420,31 @@ async fn the_own_node_shows_what_was_written() {
         assert!(matches!(client.views.refresh_own(at_least).await, Err(ProposeError::NoLeader)));
     }
     client.end().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_server_that_hears_of_no_leader_sends_its_subscribers_away_after_a_while() {
+    let (tasks, stop) = (TaskTracker::new(), CancellationToken::new());
+    let server = Server::default();
+    server.register("n1", "web");
+    let contact = Arc::new(Mutex::new(Some(Duration::ZERO)));
+    let known = contact.clone();
+    let feed = Feed::start(server.catalog.clone(), move || *known.lock(), &tasks, &stop);
+    let mut updates = feed.follow(Interest::service("web"));
+    assert!(updates.next().await.is_some());
+    *contact.lock() = Some(Duration::from_secs(3600));
+    tokio::time::sleep(Duration::from_secs(5)).await;
+    *contact.lock() = Some(Duration::ZERO);
+    assert!(tokio::time::timeout(Duration::from_secs(60), updates.next()).await.is_err(), "it was an election");
+    *contact.lock() = None;
+    let begun = tokio::time::Instant::now();
+    assert!(updates.next().await.is_none(), "others may know better");
+    assert!(begun.elapsed() >= Duration::from_secs(10) && begun.elapsed() <= Duration::from_secs(12));
+    let mut again = feed.follow(Interest::service("web"));
+    assert!(again.next().await.is_some(), "but who comes is told what there is");
+    stop.cancel();
+    tasks.close();
+    tasks.wait().await;
 }
 
 #[tokio::test(start_paused = true)]
