@@ -63,13 +63,18 @@ impl Interest {
     }
 }
 
+/// A node, an instance on it, and the checks of the node and then of the instance.
+type InstanceParts = (Arc<Node>, Arc<Service>, Vec<Arc<Check>>);
+/// A node, its instances, and its checks and theirs.
+type NodeParts = (Arc<Node>, Vec<Arc<Service>>, Vec<Arc<Check>>);
+
 /// What there is of an interest.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub enum Content {
     /// A service; without instances it is not there.
     Service {
         /// Its instances: the node, the instance, the node's checks and its own.
-        instances: Vec<(Arc<Node>, Arc<Service>, Vec<Arc<Check>>)>,
+        instances: Vec<InstanceParts>,
         /// The index of the last change.
         index: u64,
         /// The index of the last change to the instances' own checks.
@@ -78,7 +83,7 @@ pub enum Content {
     /// A node; `None` if it is not there.
     Node {
         /// The node, its instances, its checks and theirs.
-        node: Option<(Arc<Node>, Vec<Arc<Service>>, Vec<Arc<Check>>)>,
+        node: Option<NodeParts>,
         /// The index of the last change but those of checks.
         index: u64,
         /// The index of the last change to checks.
