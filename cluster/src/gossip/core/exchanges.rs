@@ -1,6 +1,11 @@
 //! What is asked and answered over TCP: push/pull, checks of members datagrams do not reach, who one is.
 
-use std::{net::SocketAddr, sync::Arc, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    net::SocketAddr,
+    sync::Arc,
+    time::Duration,
+};
 
 use foca::State;
 use tokio::time::Instant;
@@ -10,7 +15,7 @@ use crate::gossip::{
     core::Output,
     exchange::{Everything, Reply, Request},
     identity::Identity,
-    record::Record,
+    record::{Record, Standing},
     table::Conflict,
     timers::Task,
     timing,
@@ -74,10 +79,20 @@ impl Core {
                 self.learn(now, state, has_others);
             }
             Reply::Check { member, packets } => {
+                let from_identity = *member.id();
                 let result = self.foca.apply_many(std::iter::once(member), true, &mut self.effects);
                 self.note(result);
+                let was_silent = self.effects.unanswered(&from_identity).is_some();
                 for packet in packets {
                     self.on_datagram(now, &packet);
+                }
+                if was_silent && self.effects.unanswered(&from_identity).is_none() {
+                    let name = self.name_at(from);
+                    say!(
+                        self.settings.pool,
+                        debug,
+                        "{name} answers by TCP and not by UDP: packets are lost, or blocked"
+                    );
                 }
             }
             Reply::Compared(false) => self.ask_everything(now, from),
@@ -211,24 +226,27 @@ impl Core {
     fn learn(&mut self, now: Instant, state: Everything, spread: bool) {
         let own = self.settings.advertise;
         let Everything { mut members, mut records } = state;
+        // Whom nobody has a record of may be made up; who is real is heard of again.
+        let standing: BTreeMap<SocketAddr, Standing> = {
+            let table = self.table.lock();
+            let known = table.entries().map(|(address, entry)| (*address, entry.record.standing));
+            known.chain(records.iter().map(|it| (it.address, it.standing))).collect()
+        };
+        members.retain(|(member, _)| member.id().address == own || standing.contains_key(&member.id().address));
         // Those who are gone for so long that they are forgotten here are not remembered again.
-        let remembrance = self.settings.remembrance;
-        let outlived: Vec<SocketAddr> = members
+        let outlived: BTreeSet<SocketAddr> = members
             .iter()
             .filter(|(member, seconds)| {
                 let address = member.id().address;
-                let record = records.iter().find(|it| it.address == address);
-                let kept = record.map_or(Duration::ZERO, |it| remembrance.of(it.standing));
+                let kept = standing.get(&address).map(|it| self.settings.remembrance.of(*it)).unwrap_or_default();
                 member.state() == State::Down
                     && self.known(address).is_none()
                     && Duration::from_secs(u64::from(*seconds)) >= kept
             })
             .map(|(member, _)| member.id().address)
             .collect();
-        if !outlived.is_empty() {
-            members.retain(|(member, _)| !outlived.contains(&member.id().address));
-            records.retain(|record| !outlived.contains(&record.address));
-        }
+        members.retain(|(member, _)| !outlived.contains(&member.id().address));
+        records.retain(|record| !outlived.contains(&record.address));
         for record in records {
             if spread && record.address != own {
                 self.spread((*record).clone());
@@ -249,6 +267,7 @@ impl Core {
         }
         let result = self.foca.apply_many(members.into_iter().map(|(member, _)| member), spread, &mut self.effects);
         self.note(result);
+        self.evict_rumours();
         self.settle(now);
     }
 }

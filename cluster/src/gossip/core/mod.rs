@@ -36,7 +36,7 @@ use super::{
     health::{Health, LATE},
     identity::Identity,
     record::{Record, Standing},
-    table::{Remembrance, SharedTable},
+    table::{MEMBERS_MAX, Remembrance, SharedTable},
     timers::{Task, Timers},
     timing::{Timing, config},
 };
@@ -158,6 +158,18 @@ impl Core {
         &self.members
     }
 
+    /// How well this member is, and how many it accuses.
+    #[cfg(test)]
+    pub(super) fn condition(&self) -> (Health, usize) {
+        (self.health, self.accused.len())
+    }
+
+    /// How many foca heard of.
+    #[cfg(test)]
+    pub(super) fn heard_of(&self) -> usize {
+        self.foca.iter_membership_state().len()
+    }
+
     /// When [`Core::on_time`] is to be called.
     pub(super) fn next_due(&self) -> Option<Instant> {
         self.timers.next_due()
@@ -195,6 +207,7 @@ impl Core {
         self.table.lock().set_now(now);
         let result = self.foca.handle_data(payload, &mut self.effects);
         self.note(result);
+        self.evict_rumours();
         self.settle(now);
     }
 
@@ -309,6 +322,26 @@ impl Core {
                 Some(_) => self.accused.push((identity, incarnation)),
                 None => {}
             }
+        }
+    }
+
+    /// foca remembers whomever it hears of, and anybody can make up members: where there are too many, those nobody has a
+    /// record of go.
+    fn evict_rumours(&mut self) {
+        if self.foca.iter_membership_state().len() <= MEMBERS_MAX {
+            return;
+        }
+        let rumours: Vec<Identity> = {
+            let table = self.table.lock();
+            let all = self.foca.iter_membership_state().map(|it| *it.id());
+            all.filter(|it| table.entry(it.address).is_none()).collect()
+        };
+        let down = rumours.iter().map(|it| foca::Member::down(*it));
+        let result = self.foca.apply_many(down, false, &mut self.effects);
+        self.note(result);
+        for rumour in rumours {
+            let result = self.foca.handle_timer(foca::Timer::RemoveDown(rumour), &mut self.effects);
+            self.note(result);
         }
     }
 

@@ -4,7 +4,13 @@ use std::time::Duration;
 
 use super::world::{World, address, name};
 use crate::{
-    gossip::{Pool, record::RECORD_MAX_BYTES, table::Remembrance},
+    gossip::{
+        Pool,
+        exchange::{Everything, Reply},
+        identity::Identity,
+        record::RECORD_MAX_BYTES,
+        table::Remembrance,
+    },
     membership::MemberStatus,
 };
 
@@ -145,6 +151,11 @@ fn who_starts_again_at_another_address_wins_over_its_old_self() {
             };
             world.within(3 * SECOND, "the new address is shown", is_there);
         }
+        // Nor does the old one come back when the new one is forgotten.
+        world.kill(21);
+        world.until("failed", |world| world.all_see("n5", Some(MemberStatus::Failed)));
+        world.at(0, |core, now| core.force_leave(now, "n5", true)).unwrap();
+        world.within(5 * SECOND, "forgotten", |world| world.all_see("n5", None));
     });
 }
 
@@ -198,10 +209,15 @@ fn a_host_cut_off_in_one_direction_from_one_other_is_not_failed() {
 fn a_host_that_stalls_accuses_nobody_and_comes_back() {
     tell(10, |seed| {
         let mut world = World::of(seed, 10);
-        for stall in [1, 3, 20] {
+        for (stall, deaf) in [(1, false), (3, true), (20, false), (20, true)] {
             let since = world.elapsed();
-            world.stall(7, stall * SECOND);
-            world.run_for((stall + 15) * SECOND);
+            world.stall(7, stall * SECOND, deaf);
+            // What it missed does not make it suspect anybody.
+            for _ in 0..40 {
+                world.run_for(stall * SECOND / 20);
+                assert_eq!(world.at(7, |core, _| core.condition().1), 0, "stalled for {stall} s");
+            }
+            world.run_for(15 * SECOND);
             let accused = world.seen.iter().find(|(at, _, of, status)| {
                 *at >= since && of != "n7" && matches!(status, MemberStatus::Failed | MemberStatus::Left)
             });
@@ -218,7 +234,7 @@ fn a_slow_host_accuses_nobody() {
         let since = world.elapsed();
         // Of every second it is away for seven tenths.
         for _ in 0..60 {
-            world.stall(7, Duration::from_millis(700));
+            world.stall(7, Duration::from_millis(700), false);
             world.run_for(SECOND);
         }
         assert_eq!(world.false_alarms(since), 0);
@@ -357,6 +373,27 @@ fn a_pool_whose_every_host_starts_again_comes_together() {
         (1..5).for_each(|number| world.join(number, 0));
         world.within(10 * SECOND, "together", World::all_see_alive);
     });
+}
+
+#[test]
+fn members_that_are_made_up_are_forgotten() {
+    let mut world = World::of(1, 3);
+    let made_up = |number: u32| {
+        let address = std::net::SocketAddr::from((std::net::Ipv4Addr::from_bits(0x0b00_0000 + number), 8301));
+        (foca::Member::alive(Identity::new(address, 1)), 0)
+    };
+    let state = Everything { members: (0..30_000).map(made_up).collect(), records: Vec::new() };
+    world.at(0, |core, now| core.on_reply(now, address(1), Reply::Sync(state)));
+    assert!(world.at(0, |core, _| core.heard_of()) < 10);
+    assert!(world.all_see_alive());
+    for number in 0..50 {
+        let reply = Reply::Check { member: made_up(number).0, packets: Vec::new() };
+        world.at(0, |core, now| core.on_reply(now, address(1), reply));
+    }
+    assert!(world.at(0, |core, _| core.heard_of()) > 50, "they may come to be known");
+    world.run_for(600 * SECOND);
+    assert!((0..3).all(|at| world.at(at, |core, _| core.heard_of()) < 10));
+    assert!(world.all_see_alive());
 }
 
 #[test]

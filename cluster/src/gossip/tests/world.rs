@@ -57,6 +57,8 @@ struct Host {
     name: String,
     /// Does nothing before.
     stalled_until: Instant,
+    /// What comes while it stalls is lost: its sockets are full.
+    deaf: bool,
     has_left: bool,
 }
 
@@ -135,7 +137,7 @@ impl World {
         };
         change(&mut settings);
         let core = Core::new(settings, StdRng::from_rng(&mut self.rng), self.now);
-        let host = Host { core, name: name.to_owned(), stalled_until: self.now, has_left: false };
+        let host = Host { core, name: name.to_owned(), stalled_until: self.now, deaf: false, has_left: false };
         self.hosts.insert(address(number), host);
     }
 
@@ -150,8 +152,10 @@ impl World {
         self.unplugged.insert(address(number));
     }
 
-    pub(super) fn stall(&mut self, number: usize, time: Duration) {
-        self.host(number).stalled_until = self.now + time;
+    pub(super) fn stall(&mut self, number: usize, time: Duration, deaf: bool) {
+        let until = self.now + time;
+        let host = self.host(number);
+        (host.stalled_until, host.deaf) = (until, deaf);
     }
 
     /// Hosts reach those of their own group only; without groups everybody reaches everybody.
@@ -289,6 +293,9 @@ impl World {
         let now = self.now;
         let Some(host) = self.hosts.get_mut(&to) else { return };
         if host.stalled_until > now {
+            if host.deaf && matches!(event, Event::Datagram { .. }) {
+                return;
+            }
             let until = host.stalled_until;
             return self.schedule(until, event);
         }
