@@ -1,6 +1,6 @@
 //! What tests wait for: a leader, all members, votes, a service everywhere.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::Value;
 
@@ -10,8 +10,7 @@ use crate::poll::eventually;
 impl Cluster {
     /// Waits until every server votes, exactly one leads and all know it, and every host is in the catalog and healthy.
     pub fn formed(&self) {
-        let servers = self.running_servers().len();
-        eventually("the servers vote and one leads", || self.votes(servers));
+        eventually("the servers that run vote and one leads", || self.all_vote());
         eventually("every host is in the catalog and healthy", || self.healthy());
     }
 
@@ -33,17 +32,54 @@ impl Cluster {
             let leader = self[&name].try_json("/v1/status/leader")?;
             told.insert(name, leader.as_str().unwrap_or_default().to_owned());
         }
-        let all: std::collections::BTreeSet<&String> = told.values().collect();
+        let all: BTreeSet<&String> = told.values().collect();
         let [one] = Vec::from_iter(all).try_into().map_err(|_| format!("no agreement on the leader: {told:?}"))?;
         let address = one.split(':').next().unwrap_or_default();
         let leader = self.hosts().iter().find(|host| host.is_running() && host.address.to_string() == address);
         leader.map(|host| host.name.clone()).ok_or_else(|| format!("no leader: {told:?}"))
     }
 
+    /// Those that run vote, and nobody else: told apart by id, since one that lost its disk comes back as another.
+    fn all_vote(&self) -> Result<(), String> {
+        let leader = self.try_leader()?;
+        let configuration = self[&leader].try_json("/v1/operator/raft/configuration")?;
+        let mut running = BTreeSet::new();
+        for name in self.running_servers() {
+            let id = self[&name].try_json("/v1/agent/self")?["Config"]["NodeID"].clone();
+            running.insert(id.as_str().unwrap_or_default().to_owned());
+        }
+        let voters: BTreeSet<String> = voters(&configuration, "ID").into_iter().collect();
+        if voters != running {
+            return Err(format!("{leader} counts these voters: {configuration}"));
+        }
+        self.all_applied(&leader)?;
+        // A change of voters has two steps, of which the second follows as soon as the first is known to a quorum.
+        match self[&leader].try_json("/v1/operator/raft/configuration")? {
+            again if again == configuration => Ok(()),
+            _ => Err("the voters are about to change".to_owned()),
+        }
+    }
+
+    /// Every server that runs has applied all that the leader has.
+    fn all_applied(&self, leader: &str) -> Result<(), String> {
+        let figure = |name: &str, key: &str| -> Result<u64, String> {
+            let stats = self[name].try_json("/v1/agent/self")?["Stats"]["raft"][key].clone();
+            stats.as_str().and_then(|text| text.parse().ok()).ok_or_else(|| format!("{name} tells no {key}: {stats}"))
+        };
+        let last = figure(leader, "last_log_index")?;
+        for name in self.running_servers() {
+            let applied = figure(&name, "applied_index")?;
+            if applied < last {
+                return Err(format!("{name} has applied {applied} of {last} entries"));
+            }
+        }
+        Ok(())
+    }
+
     fn votes(&self, expected: usize) -> Result<(), String> {
         let leader = self.try_leader()?;
         let configuration = self[&leader].try_json("/v1/operator/raft/configuration")?;
-        let voters = voters(&configuration);
+        let voters = voters(&configuration, "Node");
         if voters.len() == expected { Ok(()) } else { Err(format!("{leader} counts these voters: {voters:?}")) }
     }
 
@@ -136,8 +172,8 @@ impl Host {
     }
 }
 
-fn voters(configuration: &Value) -> Vec<String> {
+fn voters(configuration: &Value, key: &str) -> Vec<String> {
     let servers = configuration["Servers"].as_array().map(Vec::as_slice).unwrap_or_default();
     let voting = servers.iter().filter(|server| server["Voter"] == true);
-    voting.map(|server| server["Node"].as_str().unwrap_or_default().to_owned()).collect()
+    voting.map(|server| server[key].as_str().unwrap_or_default().to_owned()).collect()
 }
