@@ -13,7 +13,10 @@ use std::time::Duration;
 
 use rand::RngExt;
 use tokio::time::Instant;
-use usher_cluster::catalog::{Indexed, State, Topic};
+use usher_cluster::{
+    catalog::{Indexed, State, Topic},
+    raft::Status,
+};
 
 use super::{
     Options,
@@ -162,10 +165,16 @@ pub(super) async fn confirm(cx: &Cx, consistency: Consistency) -> Result<(), Fai
     let agent = &cx.api.agent;
     match consistency {
         Consistency::Stale => Ok(()),
-        Consistency::Leader if agent.status().is_leader => Ok(()),
+        Consistency::Leader if leads(&agent.status()) => Ok(()),
         // Boxed: the future of the rare way must not make that of every waiting request larger.
         Consistency::Leader | Consistency::Consistent => Ok(Box::pin(agent.linearize()).await?),
     }
+}
+
+/// Whether this server leads, and a quorum has heard so lately: one that is cut off from the others may have been
+/// replaced without knowing.
+fn leads(status: &Status) -> bool {
+    status.is_leader && status.leader.is_some()
 }
 
 /// What was found with where it stands. What is too old is read again as of now.
