@@ -20,7 +20,7 @@ mod options;
 mod servers;
 mod start;
 
-use std::{net::SocketAddr, sync::Arc, time::Duration};
+use std::{collections::BTreeMap, net::SocketAddr, sync::Arc, time::Duration};
 
 use futures_util::future::BoxFuture;
 use parking_lot::Mutex;
@@ -213,6 +213,17 @@ pub enum WriteError {
     /// Not committed.
     #[error(transparent)]
     Propose(#[from] ProposeError),
+}
+
+/// What configuration files declare and a reload may change.
+#[derive(Clone, Debug, Default)]
+pub struct Declared {
+    /// Services of this host.
+    pub services: Vec<ServiceDefinition>,
+    /// Checks of this host.
+    pub checks: Vec<CheckSpec>,
+    /// The user's own pairs of the node.
+    pub node_meta: BTreeMap<String, String>,
 }
 
 /// Which server is to answer a forwarded request.
@@ -493,11 +504,13 @@ impl Agent {
         self.inner.report.get()
     }
 
-    /// Replaces what configuration files declared, keeping what is the same. Without a data directory registrations by
-    /// the API are forgotten, as nothing keeps them (as in Consul). On an error nothing has changed.
-    pub async fn reload(&self, services: Vec<ServiceDefinition>, checks: Vec<CheckSpec>) -> Result<(), String> {
+    /// Replaces what configuration files declared, keeping what is the same, and the node's pairs. Without a data
+    /// directory registrations by the API are forgotten, as nothing keeps them (as in Consul). On an error nothing has
+    /// changed.
+    pub async fn reload(&self, declared: Declared) -> Result<(), String> {
         let local = &self.inner.local;
-        let targets = local.reload(services, checks).await.map_err(|error| error.to_string())?;
+        let targets = local.reload(declared.services, declared.checks).await.map_err(|error| error.to_string())?;
+        local.set_node_meta(|node| node.set_meta(declared.node_meta));
         if let Err(error) = local.push(targets, Mode::Registered).await {
             tracing::warn!(target: "agent", error = %error, "What was reloaded will be synchronised later");
             local.request_comparison();

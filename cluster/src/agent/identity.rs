@@ -28,16 +28,19 @@ impl OwnNode {
         let mut tagged_addresses = options.tagged_addresses.clone();
         tag(&mut tagged_addresses, "lan", options.advertise);
         tag(&mut tagged_addresses, "wan", options.advertise_wan);
-        let mut meta = options.node_meta.clone();
-        meta.insert("consul-network-segment".to_owned(), String::new());
         Self {
             name: options.node_name.clone(),
             id: id.to_owned(),
             address: options.advertise.to_string(),
             datacenter: options.datacenter.clone(),
             tagged_addresses,
-            meta,
+            meta: with_segment(options.node_meta.clone()),
         }
+    }
+
+    /// Takes other pairs from the user.
+    pub(crate) fn set_meta(&mut self, meta: BTreeMap<String, String>) {
+        self.meta = with_segment(meta);
     }
 
     /// A registration of this node with nothing on it.
@@ -61,6 +64,12 @@ impl OwnNode {
             && self.tagged_addresses == node.tagged_addresses
             && self.meta == node.meta
     }
+}
+
+/// The user's pairs and the one Consul's agents always tell.
+fn with_segment(mut meta: BTreeMap<String, String>) -> BTreeMap<String, String> {
+    meta.insert("consul-network-segment".to_owned(), String::new());
+    meta
 }
 
 /// Adds an address under its purpose, and under its purpose with its family.

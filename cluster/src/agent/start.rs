@@ -94,7 +94,7 @@ pub(super) async fn start(mut options: Options, authorizer: Arc<dyn Authorizer>)
     let Ports { server, lan, wan } = ports;
     if let (Role::Server(consensus), Some(listener)) = (&role, server) {
         let heard = consensus.clone();
-        let feed = Feed::start(catalog.clone(), move || heard.last_contact(), &tasks, &stop);
+        let feed = Feed::start(catalog.clone(), move || heard.status().last_contact, &tasks, &stop);
         let answerer = Answerer {
             own: own.clone(),
             datacenter: options.datacenter.clone(),

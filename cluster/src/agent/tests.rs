@@ -164,9 +164,10 @@ async fn a_reload_in_memory_forgets_the_api_and_on_disk_keeps_it() {
     ] {
         let agent = start(Options { services: vec![service("old", 1)], ..options }).await;
         agent.local().register_service(service("api", 3), Source::Api, false).await.unwrap();
-        agent.reload(vec![service("new", 2)], vec![]).await.unwrap();
+        agent.reload(Declared { services: vec![service("new", 2)], ..Declared::default() }).await.unwrap();
         shows(&agent, expected).await;
-        let refused = agent.reload(vec![ServiceDefinition::default()], vec![]).await;
+        let refused =
+            agent.reload(Declared { services: vec![ServiceDefinition::default()], ..Declared::default() }).await;
         assert_eq!(refused.unwrap_err(), "Failed to register service \"\": Missing service name");
         assert_eq!(shown(&agent), expected);
         agent.shutdown().await;
@@ -198,5 +199,23 @@ async fn an_agent_joins_itself_in_both_pools() {
     assert_eq!(agent.join(&["127.0.0.1".to_owned()], true).await, Ok(1));
     assert!(agent.join(&[format!("127.0.0.1:{wan}")], false).await.is_err());
     agent.leave().await;
+    agent.shutdown().await;
+}
+
+#[tokio::test]
+async fn a_reload_gives_the_node_other_pairs() {
+    let agent = start(options("n1")).await;
+    shows(&agent, &["consul:server", "+serfHealth"]).await;
+    let node_meta = BTreeMap::from([("rack".to_owned(), "7".to_owned())]);
+    agent.reload(Declared { node_meta, ..Declared::default() }).await.unwrap();
+    let rack = || agent.catalog().state().node_entry("n1").and_then(|it| it.node.meta.get("rack").cloned());
+    let written = async {
+        let mut watch = agent.catalog().watch(Topic::Node(Arc::from("n1")));
+        while rack().is_none() {
+            watch.changed().await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(20), written).await.unwrap();
+    assert_eq!(rack().as_deref(), Some("7"));
     agent.shutdown().await;
 }

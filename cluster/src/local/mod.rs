@@ -136,7 +136,8 @@ pub(crate) struct Options {
 
 /// The store of local registrations.
 pub struct Local {
-    node: OwnNode,
+    /// The name never changes; the pairs may, with a reload.
+    node: ArcSwap<OwnNode>,
     server: bool,
     scripts: ScriptPolicy,
     /// Whether registrations by the API outlast a reload: they do where they are on disk.
@@ -178,7 +179,7 @@ impl Local {
         let (requests, inbox) = mpsc::channel(REQUESTS_MAX);
         tasks.spawn(writer::run(inbox, records.clone(), shown.clone(), store, stop));
         Ok(Arc::new(Self {
-            node: options.node,
+            node: ArcSwap::from_pointee(options.node),
             server: options.server,
             scripts: options.scripts,
             keep_api,
@@ -298,10 +299,21 @@ impl Local {
         let targets = {
             let state = self.catalog.state();
             let records = self.records.load_full();
-            let entry = state.node_entry(&fold(&self.node.name)).map(AsRef::as_ref);
-            View { node: &self.node, records: &records, entry, server: self.server }.targets()
+            let node = self.node.load();
+            let entry = state.node_entry(&fold(&node.name)).map(AsRef::as_ref);
+            View { node: &node, records: &records, entry, server: self.server }.targets()
         };
         self.push(targets, Mode::Compare).await
+    }
+
+    /// Gives the node other pairs; the catalog follows with the next comparison, which is asked for.
+    pub(crate) fn set_node_meta(&self, change: impl FnOnce(&mut OwnNode)) {
+        let mut node = OwnNode::clone(&self.node.load());
+        change(&mut node);
+        if node != **self.node.load() {
+            self.node.store(Arc::new(node));
+            self.request_comparison();
+        }
     }
 
     /// Asks for a comparison of everything soon.
@@ -378,8 +390,9 @@ impl Local {
     fn plan(&self, target: &Target, mode: Mode) -> Plan {
         let state = self.catalog.state();
         let records = self.records.load_full();
-        let entry = state.node_entry(&fold(&self.node.name)).map(AsRef::as_ref);
-        View { node: &self.node, records: &records, entry, server: self.server }.plan(target, mode)
+        let node = self.node.load();
+        let entry = state.node_entry(&fold(&node.name)).map(AsRef::as_ref);
+        View { node: &node, records: &records, entry, server: self.server }.plan(target, mode)
     }
 
     async fn propose_all(&self, target: &Target, commands: Vec<Command>) -> Result<(), ProposeError> {

@@ -161,7 +161,7 @@ async fn a_comparison_heals_what_others_changed() {
     let gone = Deregistration { node: "n1".to_owned(), service_id: "a".to_owned(), check_id: String::new() };
     host.consensus.propose(Command::Deregister(gone)).await.unwrap();
     let stray = Service { id: "stray".to_owned(), name: "stray".to_owned(), ..Service::default() };
-    let node = host.local.node.registration();
+    let node = host.local.node.load().registration();
     let stray = crate::catalog::command::Registration { service: Some(stray), ..node };
     host.consensus.propose(Command::Register(stray)).await.unwrap();
     assert_eq!(host.shown(), ["b:2", "stray:0"]);
@@ -179,7 +179,7 @@ async fn tags_changed_by_others_are_taken_over_once_and_shown() {
     let open = ServiceDefinition { enable_tag_override: true, ..service("a", 1) };
     host.register(open.clone()).await;
     let theirs = Service { tags: vec!["theirs".to_owned()], ..(*host.local.state().services["a"]).clone() };
-    let command = crate::catalog::command::Registration { service: Some(theirs), ..host.local.node.registration() };
+    let command = crate::catalog::command::Registration { service: Some(theirs), ..host.local.node.load().registration() };
     host.consensus.propose(Command::Register(command)).await.unwrap();
     let writes = host.writes();
     host.local.compare_all().await.unwrap();

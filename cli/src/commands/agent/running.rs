@@ -12,7 +12,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::{error, info, warn};
 use usher_cluster::{
     access::{AllowAll, Authorizer},
-    agent::Agent,
+    agent::{Agent, Declared},
     membership::MemberStatus,
 };
 
@@ -35,7 +35,7 @@ const LEAVE_TIME: Duration = Duration::from_secs(15);
 const DRAIN_TIME: Duration = Duration::from_secs(5);
 
 /// What the names of settings begin with that a reload puts in force; every other change waits for a restart.
-const RELOADED: [&str; 9] = [
+const RELOADED: [&str; 10] = [
     "AllowWriteHTTPFrom",
     "DNS",
     "DefaultQueryTime",
@@ -44,6 +44,7 @@ const RELOADED: [&str; 9] = [
     "HTTP",
     "Logging.LogLevel",
     "MaxQueryTime",
+    "NodeMeta",
     "TranslateWANAddrs",
 ];
 /// Settings among those that need new sockets.
@@ -250,7 +251,9 @@ impl Running {
             .await
             .map_err(|error| error.to_string())?
             .map_err(|error| error.to_string())?;
-        self.agent.reload(new.services.clone(), new.checks.clone()).await?;
+        let declared =
+            Declared { services: new.services.clone(), checks: new.checks.clone(), node_meta: new.node_meta.clone() };
+        self.agent.reload(declared).await?;
         self.log.set_level(new.log.level);
         if let Some(dns) = &self.dns {
             dns.reconfigure(new.dns_policy());
@@ -264,6 +267,7 @@ impl Running {
         // What a restart has to bring into force stays as it is.
         self.config.services = new.services;
         self.config.checks = new.checks;
+        self.config.node_meta = new.node_meta;
         self.config.dns = new.dns;
         self.config.http = new.http;
         self.config.log.level = new.log.level;
@@ -335,7 +339,8 @@ mod tests {
             ("DNSNodeTTL", true),
             ("HTTPResponseHeaders", true),
             ("DNSAddrs", false),
-            ("NodeMeta", false),
+            ("NodeMeta", true),
+            ("NodeName", false),
             ("Logging.LogLevel", true),
             ("Logging.LogJSON", false),
         ] {
