@@ -77,45 +77,10 @@ impl Consensus {
         }
     }
 
-    /// Waits until this server's catalog shows the entry of that index; `false` if it does not within `deadline`.
-    pub(crate) async fn applied_at_least(&self, index: u64, deadline: Duration) -> bool {
-        let until = Instant::now() + deadline;
-        let mut metrics = self.raft.data_metrics();
-        loop {
-            let applied = metrics.borrow_and_update().last_applied.map(|last| last.index);
-            if applied >= Some(index) {
-                return true;
-            }
-            match timeout_at(until, metrics.changed()).await {
-                Ok(Ok(())) => {}
-                Ok(Err(_)) | Err(_) => return false,
-            }
-        }
-    }
-
     /// The leader's raft id and address, if there is one this server has heard of lately, or if it leads itself and a
     /// quorum has.
     pub(crate) fn leader(&self) -> Option<(u64, SocketAddr)> {
         self.leader_in(&current(&mut self.raft.metrics()))
-    }
-
-    /// Waits until [`Consensus::leader`] is another than `known`.
-    pub(crate) async fn leader_changed(&self, known: Option<(u64, SocketAddr)>) -> Option<(u64, SocketAddr)> {
-        let mut servers = self.raft.server_metrics();
-        loop {
-            servers.borrow_and_update();
-            let leader = self.leader();
-            if leader != known {
-                return leader;
-            }
-            // A leader that falls silent changes nothing that could be waited for.
-            tokio::select! {
-                changed = servers.changed() => if changed.is_err() {
-                    return std::future::pending().await;
-                },
-                () = tokio::time::sleep(self.lease / 2) => {}
-            }
-        }
     }
 
     /// How far every other server is. Empty where this server does not lead.

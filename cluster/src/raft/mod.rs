@@ -56,6 +56,7 @@ use openraft::{
 };
 use tokio::time::Instant;
 
+pub(crate) use self::leading::TryError;
 use self::{
     contact::Contact,
     failure::Failure,
@@ -65,11 +66,6 @@ use self::{
     state_machine::StateMachine,
     transfer::Receiver,
     types::{Proposal, TypeConfig, term_of},
-};
-pub(crate) use self::{
-    founding::FoundingError,
-    leading::{PeerProgress, TryError},
-    members::ChangeError,
 };
 use crate::{
     catalog::{
@@ -266,7 +262,7 @@ impl Consensus {
             match error {
                 RaftError::APIError(ClientWriteError::ForwardToLeader(_)) => {}
                 // The entry may yet be committed by the next leader: trying again could apply the command twice.
-                RaftError::APIError(_) => return Err(ProposeError::NoLeader),
+                RaftError::APIError(_) => return Err(ProposeError::Unsure),
                 RaftError::Fatal(fatal) => return Err(self.stopped(&fatal)),
             }
             self.wait_for_leader(&mut patience).await?;

@@ -54,7 +54,6 @@ pub(crate) enum Request {
 
 /// One answer.
 #[derive(Clone, Debug, Serialize, Deserialize)]
-#[expect(clippy::large_enum_variant, reason = "the large ones are the frequent ones")]
 pub(crate) enum Response {
     /// To `Identify`.
     Identity(Identity),

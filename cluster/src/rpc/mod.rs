@@ -32,10 +32,7 @@ use std::net::SocketAddr;
 use futures_util::{future::BoxFuture, stream::BoxStream};
 
 use self::message::{Failure, Request, Response};
-pub(crate) use self::{
-    client::{Connections, Subscription},
-    server::serve,
-};
+pub(crate) use self::{client::Connections, server::serve};
 use crate::view::{Interest, Update};
 
 /// Who answers calls: a server.

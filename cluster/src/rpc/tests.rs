@@ -16,6 +16,7 @@ use tokio::{
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use super::{
+    client::Subscription,
     frame::{Frame, write_frame},
     greeting::{Greeting, Protocol, dial},
     message::{ApiRequest, ApiResponse},

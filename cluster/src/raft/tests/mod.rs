@@ -11,7 +11,7 @@ mod suite;
 
 use std::{path::Path, time::Duration};
 
-use super::*;
+use super::{founding::FoundingError, members::ChangeError, *};
 use crate::catalog::command::Registration;
 
 /// Long enough for a starved machine; nothing is expected to take it.

@@ -48,6 +48,30 @@ async fn a_server_far_behind_gets_a_snapshot() {
     }
 }
 
+/// It died when the snapshot had its name and the log was not cut yet: the snapshot is ahead of the log.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_snapshot_ahead_of_the_log_is_begun_from() {
+    let mut cluster = Cluster::found(3, true).await;
+    cluster.register(0..10).await;
+    let behind = (cluster.leader().await + 1) % 3;
+    let (options, directory) = cluster.hosts.remove(behind).stop().await;
+    cluster.register(10..100).await;
+    let leader = cluster.leader().await;
+    cluster.hosts[leader].consensus().snapshot().await.unwrap();
+    let from = cluster.hosts[leader].options.directory.as_ref().unwrap().join("snapshots");
+    for file in std::fs::read_dir(from).unwrap() {
+        let file = file.unwrap();
+        let to = directory.as_ref().unwrap().path().join("snapshots").join(file.file_name());
+        std::fs::copy(file.path(), to).unwrap();
+    }
+    let host = Host::start_with(options, directory).await;
+    assert!(host.server.registered().len() >= 100, "{:?}", host.server.registered().len());
+    cluster.hosts.push(host);
+    cluster.register(100..110).await;
+    cluster.all_show(0..110).await;
+    cluster.stop().await;
+}
+
 /// A server that lost its disk is another server, although it has the address and the name of the old one: it gets no
 /// entries meant for that, gives no votes, and can be taken in anew.
 #[tokio::test(flavor = "multi_thread")]
