@@ -1,11 +1,6 @@
 //! The servers' part of the leader's duties: looks at them again and again, tells operators, and takes autopilot's steps.
 
-use std::{
-    collections::HashMap,
-    net::SocketAddr,
-    sync::Arc,
-    time::{Duration, SystemTime},
-};
+use std::{collections::HashMap, net::SocketAddr, sync::Arc, time::Duration};
 
 use arc_swap::ArcSwapOption;
 use tokio::time::Instant;
@@ -90,7 +85,7 @@ fn look(duties: &Duties, health: &mut Health, met: &Meetings) -> Option<Step> {
         last_index: status.last_log_index,
         term: status.term,
         now: Instant::now(),
-        wall: SystemTime::now(),
+        wall: crate::clock::now(),
     };
     let report = health.observe(&scene);
     tell_changes(duties.report.0.load().as_deref(), &report);

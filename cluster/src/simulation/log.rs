@@ -2,35 +2,39 @@
 //! a checksum that two equal runs must share.
 
 use std::{
-    cell::{Cell, RefCell},
+    cell::RefCell,
     io::{self, Write},
-    sync::Mutex,
+    sync::{
+        Mutex,
+        atomic::{AtomicBool, Ordering},
+    },
 };
 
-use tracing::subscriber::DefaultGuard;
 use tracing_subscriber::EnvFilter;
 
 /// Panics of tasks: tokio keeps them to itself. One process runs one simulation.
 static PANICS: Mutex<Vec<String>> = Mutex::new(Vec::new());
 
+static PRINTS: AtomicBool = AtomicBool::new(false);
+
 thread_local! {
     static SUM: RefCell<crc32fast::Hasher> = RefCell::new(crc32fast::Hasher::new());
-    static PRINTS: Cell<bool> = const { Cell::new(false) };
 }
 
-/// Listens to what is logged on this thread as far as `filter` says, until what this returns is dropped.
-pub(super) fn listen(filter: &str, print: bool) -> DefaultGuard {
-    PRINTS.set(print);
+/// Listens to what is logged in this process as far as `filter` says. Not to be called on the simulation's thread: making
+/// a subscriber draws randomness.
+pub(super) fn listen(filter: &str, print: bool) {
+    PRINTS.store(print, Ordering::Relaxed);
     let subscriber = tracing_subscriber::fmt()
         .with_env_filter(EnvFilter::new(filter))
         .with_writer(|| Sink)
         .with_ansi(false)
         .without_time()
         .finish();
-    tracing::subscriber::set_default(subscriber)
+    tracing::subscriber::set_global_default(subscriber).unwrap();
 }
 
-/// The checksum of everything heard so far.
+/// The checksum of everything heard on this thread so far.
 pub(super) fn checksum() -> u32 {
     SUM.with_borrow(|sum| sum.clone().finalize())
 }
@@ -54,7 +58,7 @@ struct Sink;
 impl Write for Sink {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         SUM.with_borrow_mut(|sum| sum.update(bytes));
-        if PRINTS.get() {
+        if PRINTS.load(Ordering::Relaxed) {
             io::stdout().write_all(bytes)?;
         }
         Ok(bytes.len())

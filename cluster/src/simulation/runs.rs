@@ -135,14 +135,14 @@ fn one() {
     let trace = env::var("USHER_SIM_TRACE").ok();
     let filter = env::var("USHER_SIM_LOG").ok();
     log::note_panics();
-    let with_packets = trace.is_some();
+    match &filter {
+        Some(filter) => log::listen(filter, true),
+        None if trace.is_some() => log::listen(OURS, false),
+        None => {}
+    }
     let run = move || {
         entropy::seed(seed);
         super::set_bug(bug);
-        let _listening = match filter {
-            Some(filter) => Some(log::listen(&filter, true)),
-            None => with_packets.then(|| log::listen(OURS, false)),
-        };
         world::run(&Setup::of(seed))
     };
     let report = std::thread::Builder::new().stack_size(STACK).spawn(run).unwrap().join().unwrap();
