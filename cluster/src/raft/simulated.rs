@@ -41,7 +41,7 @@ struct Kept {
     vote: Option<Vec<u8>>,
     committed: Option<LogId>,
     purged: Option<LogId>,
-    entries: BTreeMap<u64, Arc<[u8]>>,
+    entries: BTreeMap<u64, (Arc<[u8]>, Held)>,
     in_flight: Option<Batch>,
     snapshot: Arc<Mutex<Option<(SnapshotMeta, State)>>>,
     /// The shortest and the longest time a sync takes.
@@ -85,12 +85,7 @@ impl SimulatedDisk {
 
     /// Every entry that is on the disk, in order.
     pub(crate) fn entries(&self) -> Vec<Held> {
-        let kept = self.0.lock();
-        let held = |(index, record): (&u64, &Arc<[u8]>)| {
-            let entry = codec::decode_entry(*index, record).unwrap();
-            (*index, term_of(&entry.log_id), crc32fast::hash(record))
-        };
-        kept.entries.iter().map(held).collect()
+        self.0.lock().entries.values().map(|(_, held)| *held).collect()
     }
 
     /// What consensus begins from: the raft id, the log and the newest snapshot.
@@ -105,7 +100,7 @@ impl SimulatedDisk {
             ..Recovered::default()
         };
         let tail = Arc::new(Tail::new(recovered, false, size_limit));
-        let records: Vec<_> = kept.entries.iter().map(|(index, record)| (*index, record.clone())).collect();
+        let records: Vec<_> = kept.entries.iter().map(|(index, (record, _))| (*index, record.clone())).collect();
         if let Some((index, record)) = records.last() {
             let last = codec::decode_entry(*index, record).unwrap().log_id;
             tail.append(last, &records);
@@ -133,7 +128,11 @@ impl Kept {
     fn write(&mut self, batch: Batch) {
         for change in batch.changes {
             match change {
-                Change::Put(index, record) => drop(self.entries.insert(index, record)),
+                Change::Put(index, record) => {
+                    let term = term_of(&codec::decode_entry(index, &record).unwrap().log_id);
+                    let held = (index, term, crc32fast::hash(&record));
+                    self.entries.insert(index, (record, held));
+                }
                 Change::CutFrom(index) => drop(self.entries.split_off(&index)),
             }
         }

@@ -13,7 +13,7 @@ use std::{
 use super::{Bug, Setup, entropy, log, world};
 
 /// Seeds CI runs.
-const SEEDS: u64 = 24;
+const SEEDS: u64 = 15;
 /// The lines of the trace a failure shows.
 const LAST_LINES: usize = 60;
 /// What two equal runs must log alike: what we say, and every packet. What openraft says has clock times in it.

@@ -45,6 +45,8 @@ const FORMING: Duration = Duration::from_secs(30);
 const STORM: Duration = Duration::from_secs(25);
 /// How long everything may take to be well again after the last fault: reconnecting to members taken for dead is rare.
 const RECOVERY: Duration = Duration::from_secs(120);
+/// How long it may take until everybody knows that a host is dead.
+const NOTICING: Duration = Duration::from_secs(20);
 /// How long after a process ended its host falls silent: until then its connections are being closed.
 const CLOSING: Duration = Duration::from_millis(100);
 /// Segments and datagrams a host holds for one socket.
@@ -174,6 +176,7 @@ impl World {
         self.apply_network();
         self.shared.set_quiet(true);
         self.until_well(RECOVERY, "recovering")?;
+        self.bury()?;
         if self.setup.software == Software::Gossip {
             return Ok(());
         }
@@ -189,6 +192,27 @@ impl World {
             self.step()?;
         }
         self.until_well(RECOVERY, "settling after the last writes")
+    }
+
+    /// Has a host die for good while all else is well: everybody must notice. Then it comes back.
+    fn bury(&mut self) -> Result<(), Violated> {
+        // The last one is a client, where there is one; a cluster of one has nobody who could notice.
+        let host = self.hosts() - 1;
+        if host == 0 {
+            return Ok(());
+        }
+        self.crash(host);
+        let until = self.sim.elapsed() + NOTICING;
+        while let Err(reason) = invariants::completeness::check(&self.shared, &name(host)) {
+            if self.sim.elapsed() >= until {
+                self.shared.violate(format_args!("completeness: {NOTICING:?} after the death of host {host} {reason}"));
+                return Err(Violated);
+            }
+            self.step()?;
+        }
+        self.shared.note(format_args!("the death of host {host} is noticed"));
+        self.restart(host);
+        self.until_well(RECOVERY, "after a death")
     }
 
     fn until_well(&mut self, limit: Duration, what: &str) -> Result<(), Violated> {

@@ -3,6 +3,7 @@
 //! Two are judged where they are observed: one leader a term, and state machine safety ([`super::observer`]).
 
 pub(super) mod acknowledged;
+pub(super) mod completeness;
 pub(super) mod convergence;
 pub(super) mod false_death;
 pub(super) mod linearizable;
