@@ -4,7 +4,7 @@ use rustix::process::Signal;
 use serde_json::json;
 use usher_tests::{
     binary,
-    cluster::{Cluster, Role},
+    cluster::{Cluster, Host, Role},
     poll::eventually,
 };
 
@@ -173,6 +173,24 @@ fn autopilot_by_command() {
     }
 }
 
+/// Two hosts with one id (a disk was copied): the second is refused in the same way.
+#[test]
+fn two_hosts_with_one_id_are_told_apart() {
+    let id = "adf4238a-882b-9ddc-4a9d-5b6758e4159e";
+    let mut cluster = Cluster::loopback().servers(1);
+    cluster.add("c1", Role::Client, json!({"node_id": id}));
+    cluster.formed();
+    let server = cluster.address("s1").to_string();
+    let second = cluster.add("copy", Role::Client, json!({"node_id": id, "retry_join": [server]})).address.to_string();
+    let first = cluster.address("c1").to_string();
+    eventually("the conflict is told with both addresses", || {
+        let logs: String = cluster.hosts().iter().map(Host::log).collect();
+        let told = logs.lines().any(|line| line.contains(&first) && line.contains(&second));
+        if told { Ok(()) } else { Err("no log names both") }
+    });
+    cluster.members(&["s1"], &[("s1", "alive"), ("c1", "alive")]);
+}
+
 /// Two hosts under one name: the second is refused, and the error tells which two.
 #[test]
 fn two_hosts_with_one_name_are_told_apart() {
@@ -182,7 +200,7 @@ fn two_hosts_with_one_name_are_told_apart() {
     cluster["c1b"].start();
     let first = cluster.address("c1").to_string();
     eventually("the conflict is told with both addresses", || {
-        let logs: String = cluster.hosts().iter().map(|host| host.log()).collect();
+        let logs: String = cluster.hosts().iter().map(Host::log).collect();
         let told = logs.lines().any(|line| line.contains(&first) && line.contains(&second) && line.contains("c1"));
         if told { Ok(()) } else { Err("no log names both") }
     });

@@ -1,12 +1,14 @@
 //! What the agent prints at its start, in the words and places Consul's users and scripts know.
 
+use std::path::PathBuf;
+
 use crate::config::{Config, VERSION};
 
 /// The lines of the start banner.
 pub(super) fn lines(config: &Config, node_id: &str) -> Vec<String> {
     let port = |port: Option<u16>| port.map_or(-1, i64::from);
     let clients: Vec<String> = config.client_addrs.iter().map(ToString::to_string).collect();
-    let gossip = config.cluster.encrypt.is_some();
+    let gossip = config.cluster.encrypt.is_some() || has_keys(config);
     let segment = if config.server { "<all>" } else { "" };
     let entry = |name: &str, value: String| format!("{name:>18}: {value}");
     vec![
@@ -33,6 +35,12 @@ pub(super) fn lines(config: &Config, node_id: &str) -> Vec<String> {
             format!("Gossip: {gossip}, TLS-Outgoing: false, TLS-Incoming: false, Auto-Encrypt-TLS: false"),
         ),
     ]
+}
+
+/// Whether a key ring is kept, which counts more than what is configured.
+fn has_keys(config: &Config) -> bool {
+    let kept = |folder: &PathBuf| folder.join("serf/local.keyring").exists();
+    !config.cluster.disable_keyring_file && config.data_dir.as_ref().is_some_and(kept)
 }
 
 #[cfg(test)]
