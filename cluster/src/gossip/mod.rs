@@ -135,6 +135,7 @@ const REJOIN_MAX: Duration = Duration::from_secs(30);
 #[derive(Clone)]
 pub(crate) struct Gossip {
     members: watch::Receiver<Arc<Vec<Member>>>,
+    #[cfg_attr(not(test), allow(dead_code, reason = "what an agent tells does not change while it runs so far"))]
     tags: Arc<watch::Sender<BTreeMap<String, String>>>,
     name: Arc<str>,
     timing: timing::Timing,
@@ -235,6 +236,7 @@ impl Gossip {
     }
 
     /// Tells others from now on these tags.
+    #[cfg_attr(not(test), allow(dead_code, reason = "what an agent tells does not change while it runs so far"))]
     pub(crate) fn set_tags(&self, tags: BTreeMap<String, String>) {
         self.tags.send_replace(tags);
     }
