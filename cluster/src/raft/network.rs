@@ -6,7 +6,7 @@
 //! order. A server that cannot be reached is told to openraft, which tries again after a growing pause.
 
 use std::{
-    collections::{HashMap, VecDeque},
+    collections::{BTreeSet, HashMap, VecDeque},
     future::Future,
     net::SocketAddr,
     sync::Arc,
@@ -70,18 +70,39 @@ impl Addresses {
     }
 }
 
+/// The servers that did not answer when they were last spoken to, so that the log says it once and not ten times a
+/// second. Clones share it.
+#[derive(Clone, Default)]
+struct OutOfReach(Arc<Mutex<BTreeSet<u64>>>);
+
+impl OutOfReach {
+    fn answered(&self, server: u64) {
+        if self.0.lock().remove(&server) {
+            tracing::info!(target: "agent.server.raft", "server is reached again: server={server}");
+        }
+    }
+
+    fn failed(&self, server: u64, reason: &str) {
+        if self.0.lock().insert(server) {
+            tracing::warn!(target: "agent.server.raft", error = %reason, "failed to contact server: server={server}");
+        }
+    }
+}
+
 /// Makes the clients of other servers, which share the connections.
 pub(super) struct Network {
     own: u64,
     bulk: Pool,
     urgent: Pool,
     addresses: Addresses,
+    out_of_reach: OutOfReach,
 }
 
 impl Network {
     /// The network of the server with that id.
     pub(super) fn new(own: u64, addresses: Addresses) -> Self {
-        Self { own, bulk: Pool::default(), urgent: Pool::default(), addresses }
+        let (bulk, urgent) = (Pool::default(), Pool::default());
+        Self { own, bulk, urgent, addresses, out_of_reach: OutOfReach::default() }
     }
 
     fn peer(&self, target: u64, server: &Server, bulk: &Pool) -> Peer {
@@ -92,6 +113,7 @@ impl Network {
             addresses: self.addresses.clone(),
             bulk: bulk.clone(),
             urgent: self.urgent.clone(),
+            out_of_reach: self.out_of_reach.clone(),
         }
     }
 }
@@ -118,6 +140,7 @@ pub(super) struct Peer {
     bulk: Pool,
     /// Where votes go.
     urgent: Pool,
+    out_of_reach: OutOfReach,
 }
 
 type RpcResult<T> = Result<T, RPCError<TypeConfig>>;
@@ -154,16 +177,22 @@ impl Peer {
     fn read(&self, answer: Result<Frame, Gone>) -> RpcResult<Frame> {
         let target = self.target;
         match answer {
-            Ok(frame) if frame.kind == wire::ANSWER => Ok(frame),
+            Ok(frame) if frame.kind == wire::ANSWER => {
+                self.out_of_reach.answered(target);
+                Ok(frame)
+            }
             Ok(frame) => {
                 let reason = String::from_utf8_lossy(&frame.body);
+                self.out_of_reach.failed(target, &reason);
                 Err(Unreachable::from_string(format!("server {target}: {reason}")).into())
             }
-            Err(Gone { sent: false, reason }) => {
-                Err(Unreachable::from_string(format!("server {target}: {reason}")).into())
-            }
-            Err(Gone { sent: true, reason }) => {
-                Err(NetworkError::from_string(format!("server {target}: {reason}")).into())
+            Err(Gone { sent, reason }) => {
+                self.out_of_reach.failed(target, &reason);
+                let reason = format!("server {target}: {reason}");
+                match sent {
+                    false => Err(Unreachable::from_string(reason).into()),
+                    true => Err(NetworkError::from_string(reason).into()),
+                }
             }
         }
     }
