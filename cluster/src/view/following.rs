@@ -82,8 +82,13 @@ impl Following {
                     failures = 0;
                     continue;
                 }
-                End::Lost { told: true } => failures = 0,
-                End::Lost { told: false } | End::NoServer | End::Lagging => {}
+                End::Lost { told } => {
+                    // Only servers that answer all along tell that their history is another one.
+                    self.older_since = None;
+                    failures = if told { 0 } else { failures };
+                }
+                End::NoServer => self.older_since = None,
+                End::Lagging => {}
             }
             self.lost();
             tokio::time::sleep(pause(failures, self.views.random())).await;
