@@ -23,14 +23,28 @@ pub(super) async fn join(gossip: &Gossip, port: u16, addresses: &[String]) -> Re
         return Err(format!("too many addresses to join: {} (limit: {ADDRESSES_MAX})", addresses.len()));
     }
     let mut joined = 0;
-    let mut errors = Vec::new();
+    let mut problems = Vec::new();
     for address in addresses {
-        match meet(gossip, port, address).await {
-            Ok(met) => joined += met,
-            Err(error) => errors.extend(error),
-        }
+        let (met, wrong) = meet(gossip, port, address).await;
+        joined += met;
+        problems.extend(wrong);
     }
-    if joined > 0 || errors.is_empty() { Ok(joined) } else { Err(all(&errors)) }
+    if joined == 0 && !problems.is_empty() {
+        let errors: Vec<String> = problems.into_iter().map(|problem| problem.text).collect();
+        return Err(all(&errors));
+    }
+    // Told even where others were met: somebody must do something about a wrong key or a name used twice.
+    for problem in problems.iter().filter(|problem| problem.refused) {
+        tracing::warn!(target: "agent", "{}", problem.text);
+    }
+    Ok(joined)
+}
+
+/// Why somebody was not met.
+struct Problem {
+    text: String,
+    /// Whether somebody is there who refuses, or is refused.
+    refused: bool,
 }
 
 /// Joins again and again until somebody is met.
@@ -100,23 +114,23 @@ impl Retry {
 }
 
 /// Meets whoever is behind one address; a name may stand for several.
-async fn meet(gossip: &Gossip, default_port: u16, address: &str) -> Result<usize, Vec<String>> {
-    let candidates = resolve(address, default_port).await.map_err(|error| vec![error])?;
+async fn meet(gossip: &Gossip, default_port: u16, address: &str) -> (usize, Vec<Problem>) {
+    let candidates = match resolve(address, default_port).await {
+        Ok(candidates) => candidates,
+        Err(text) => return (0, vec![Problem { text, refused: false }]),
+    };
     let mut met = 0;
-    let mut errors = Vec::new();
+    let mut problems = Vec::new();
     for candidate in candidates {
         match gossip.join(candidate).await {
             Ok(()) => met += 1,
             Err(error) => {
-                // Told even if others are met: somebody must do something about a wrong key or a name used twice.
-                if matches!(error, JoinError::Refused { .. }) {
-                    tracing::warn!(target: "agent", "{error}");
-                }
-                errors.push(error.to_string());
+                let refused = matches!(error, JoinError::Refused { .. });
+                problems.push(Problem { text: error.to_string(), refused });
             }
         }
     }
-    if met > 0 { Ok(met) } else { Err(errors) }
+    (met, problems)
 }
 
 async fn resolve(address: &str, default_port: u16) -> Result<Vec<SocketAddr>, String> {
