@@ -399,6 +399,7 @@ mod tests {
         };
         with_hub(&hub, speak);
         assert!(monitor.lines.try_recv().unwrap().ends_with("[WARN]  agent.server.raft: worry"));
+        drop(monitor);
         hub.set_level(Level::INFO);
         let mut monitor = hub.subscribe(Level::INFO);
         with_hub(&hub, speak);

@@ -166,9 +166,9 @@ impl Forward {
 
     async fn read_index(&self, consensus: &Consensus) -> Result<u64, Attempt> {
         match consensus.read_index().await {
-            Ok(index) => return Ok(index),
-            Err(TryError::Stopped(reason)) => return Err(Attempt::Failed(ProposeError::Stopped(reason))),
-            Err(TryError::Unsure | TryError::NotLeader(None)) => return Err(Attempt::Again),
+            Ok(index) => Ok(index),
+            Err(TryError::Stopped(reason)) => Err(Attempt::Failed(ProposeError::Stopped(reason))),
+            Err(TryError::Unsure | TryError::NotLeader(None)) => Err(Attempt::Again),
             Err(TryError::NotLeader(Some(leader))) => {
                 match self.connections.call(leader, &Request::ReadIndex, READ_INDEX_TIME).await {
                     Ok(Response::Index(index)) => Ok(index),
