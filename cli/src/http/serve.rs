@@ -48,7 +48,8 @@ const TOO_MANY: &[u8] = b"HTTP/1.1 429 Too Many Requests\r\nContent-Type: text/p
 /// How long accepting pauses when the system has no room for one more connection.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
-/// Serves the listeners, and what other agents pass on, until `shutdown`; then ends waiting requests with what they have, finishes the others, and returns.
+/// Serves the listeners, and what other agents pass on, until `shutdown`; then ends waiting requests with what they have,
+/// finishes the others, and returns.
 pub async fn serve(listeners: Vec<Listener>, api: Arc<Api>, shutdown: CancellationToken) {
     api.agent.answer_with(Arc::new(Receiving::new(&api, &shutdown)));
     let server = Arc::new(Server { api, shutdown: shutdown.clone(), clients: Arc::default() });

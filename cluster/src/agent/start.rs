@@ -42,6 +42,9 @@ use crate::{
 /// How soon after a further server has come this agent compares its registrations with the catalog.
 const COMPARE_WITHIN: Duration = Duration::from_secs(3);
 
+/// How often a server looks for servers of its datacenter it has not met between datacenters.
+const SPREAD_INTERVAL: Duration = Duration::from_secs(30);
+
 pub(super) async fn start(mut options: Options, authorizer: Arc<dyn Authorizer>) -> Result<Agent, StartError> {
     let (data_dir, node_id) = identify(&options)?;
     let ports = Ports::bind(&mut options).await?;
@@ -314,7 +317,8 @@ async fn spread(mut lan: watch::Receiver<Arc<Vec<Member>>>, wan: Gossip) {
                 tracing::debug!(target: "agent.server", %error, "cannot meet a server in the WAN pool yet");
             }
         }
-        if lan.changed().await.is_err() {
+        // Whoever could not be met is tried again after a while.
+        if let Ok(Err(_)) = tokio::time::timeout(SPREAD_INTERVAL, lan.changed()).await {
             return;
         }
     }

@@ -179,7 +179,8 @@ async fn tags_changed_by_others_are_taken_over_once_and_shown() {
     let open = ServiceDefinition { enable_tag_override: true, ..service("a", 1) };
     host.register(open.clone()).await;
     let theirs = Service { tags: vec!["theirs".to_owned()], ..(*host.local.state().services["a"]).clone() };
-    let command = crate::catalog::command::Registration { service: Some(theirs), ..host.local.node.load().registration() };
+    let command =
+        crate::catalog::command::Registration { service: Some(theirs), ..host.local.node.load().registration() };
     host.consensus.propose(Command::Register(command)).await.unwrap();
     let writes = host.writes();
     host.local.compare_all().await.unwrap();

@@ -289,14 +289,15 @@ impl Consensus {
         let metrics = current(&mut self.raft.metrics());
         let index = |id: Option<types::LogId>| id.map_or(0, |id| id.index);
         let membership = metrics.membership_config.membership();
-        let voters: Vec<u64> = membership.voter_ids().collect();
+        // While a change is under way there are two sets: who is in one of them alone does not vote for good yet.
+        let votes = |id: &u64| membership.get_joint_config().iter().all(|voters| voters.contains(id));
         let peer = |(id, server): (&u64, &types::Server)| Peer {
             id: *id,
             node_id: server.node_id.clone(),
             node_name: server.name.clone(),
             address: server.address.clone(),
             leader: metrics.current_leader == Some(*id),
-            voter: voters.contains(id),
+            voter: votes(id),
         };
         let peers: Vec<Peer> = membership.nodes().map(peer).collect();
         Status {

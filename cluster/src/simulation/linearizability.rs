@@ -38,8 +38,8 @@ pub(super) fn check(calls: &[Call]) -> Verdict {
     }
 }
 
-/// Leaves out what cannot decide anything: what was said not to be done, reads without an answer, and unanswered writes of values nobody ever saw
-/// (they are explained by never having happened).
+/// Leaves out what cannot decide anything: what was said not to be done, reads without an answer, and unanswered writes
+/// of values nobody ever saw (they are explained by never having happened).
 fn relevant(calls: &[Call]) -> Vec<Call> {
     let is_seen = |value: Value| {
         calls.iter().any(|call| call.operation == Operation::Read && call.answer == Answer::Value(value))

@@ -1,6 +1,5 @@
 //! Members of a pool together: over real sockets, and many machines in virtual time.
 
-mod measures;
 mod real;
 mod together;
 mod world;
