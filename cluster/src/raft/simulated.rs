@@ -78,11 +78,6 @@ impl SimulatedDisk {
         }
     }
 
-    /// The raft id of the server whose disk this is.
-    pub(crate) fn raft_id(&self) -> Option<u64> {
-        self.0.lock().raft_id
-    }
-
     /// Every entry that is on the disk, in order.
     pub(crate) fn entries(&self) -> Vec<Held> {
         self.0.lock().entries.values().map(|(_, held)| *held).collect()

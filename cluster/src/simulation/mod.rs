@@ -100,16 +100,10 @@ struct Setup {
 
 impl Setup {
     fn of(seed: u64) -> Self {
-        let software = if seed % 5 == 4 { Software::Gossip } else { Software::Agents };
-        let (servers, clients) = match software {
-            Software::Agents => {
-                if seed % 5 == 0 {
-                    (1, 0)
-                } else {
-                    (3, 2)
-                }
-            }
-            Software::Gossip => (3, 9),
+        let (software, servers, clients) = match seed % 5 {
+            0 => (Software::Agents, 1, 0),
+            4 => (Software::Gossip, 3, 9),
+            _ => (Software::Agents, 3, 2),
         };
         Self {
             seed,

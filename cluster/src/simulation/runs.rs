@@ -122,6 +122,11 @@ fn an_acknowledgement_before_the_sync_is_found() {
 }
 
 #[test]
+fn a_vote_that_is_not_kept_is_found() {
+    finds(Bug::ForgetVote, 40, "VIOLATED");
+}
+
+#[test]
 fn a_watcher_that_is_not_told_of_a_snapshot_is_found() {
     finds(Bug::SilentSnapshot, 40, "watchers: ");
 }
