@@ -3,6 +3,7 @@
 
 use std::{net::IpAddr, net::SocketAddr, time::Duration};
 
+use futures_util::{StreamExt, stream};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
@@ -14,6 +15,8 @@ const SOON: Duration = Duration::from_millis(250);
 const ADDRESSES_MAX: usize = 1024;
 /// Addresses one name may stand for; the rest are not asked.
 const CANDIDATES_MAX: usize = 64;
+/// Addresses asked at the same time.
+const AT_ONCE: usize = 16;
 /// How long a name may take to be resolved.
 const RESOLVE_TIME: Duration = Duration::from_secs(10);
 
@@ -24,8 +27,9 @@ pub(super) async fn join(gossip: &Gossip, port: u16, addresses: &[String]) -> Re
     }
     let mut joined = 0;
     let mut problems = Vec::new();
-    for address in addresses {
-        let (met, wrong) = meet(gossip, port, address).await;
+    // At once, so that one that does not answer holds up nobody; told in the order they were given.
+    let mut meetings = stream::iter(addresses).map(|address| meet(gossip, port, address)).buffered(AT_ONCE);
+    while let Some((met, wrong)) = meetings.next().await {
         joined += met;
         problems.extend(wrong);
     }
