@@ -28,7 +28,11 @@ pub(super) async fn join(gossip: &Gossip, port: u16, addresses: &[String]) -> Re
     let mut joined = 0;
     let mut problems = Vec::new();
     // At once, so that one that does not answer holds up nobody; told in the order they were given.
-    let mut meetings = stream::iter(addresses).map(|address| meet(gossip, port, address)).buffered(AT_ONCE);
+    let ask = |address: String| {
+        let gossip = gossip.clone();
+        async move { meet(&gossip, port, &address).await }
+    };
+    let mut meetings = stream::iter(addresses.to_vec()).map(ask).buffered(AT_ONCE);
     while let Some((met, wrong)) = meetings.next().await {
         joined += met;
         problems.extend(wrong);
