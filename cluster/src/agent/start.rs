@@ -153,7 +153,10 @@ impl Inner {
         let options = &self.options;
         if let Role::Server(consensus) = &self.role {
             let duties = Duties {
-                own: Own { name: options.node_name.clone(), datacenter: options.datacenter.clone() },
+                own: {
+                    let OwnNode { name, datacenter, tagged_addresses, meta, .. } = OwnNode::new(options, &self.node_id);
+                    Own { name, datacenter, tagged_addresses, meta }
+                },
                 consensus: consensus.clone(),
                 catalog: self.catalog.clone(),
                 proposer,

@@ -34,6 +34,10 @@ pub(crate) struct Own {
     pub(crate) name: String,
     /// Its datacenter.
     pub(crate) datacenter: String,
+    /// Further addresses of its node.
+    pub(crate) tagged_addresses: BTreeMap<String, String>,
+    /// Its node's pairs at the start.
+    pub(crate) meta: BTreeMap<String, String>,
 }
 
 /// The command that makes the catalog show `member` as it is, if it does not.
@@ -80,6 +84,10 @@ fn alive(own: &Own, member: &Member, entry: Option<&NodeEntry>, consul_is_taken:
     if let Some(known) = entry.filter(|it| it.node.id.eq_ignore_ascii_case(id)) {
         registration.tagged_addresses.clone_from(&known.node.tagged_addresses);
         registration.node_meta.clone_from(&known.node.meta);
+    } else if member.name.eq_ignore_ascii_case(&own.name) {
+        // Of this server's own node everything is known: it need not be written a second time.
+        registration.tagged_addresses.clone_from(&own.tagged_addresses);
+        registration.node_meta.clone_from(&own.meta);
     }
     Some(Command::Register(Registration { service, checks, ..registration }))
 }

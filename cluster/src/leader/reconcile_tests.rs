@@ -4,7 +4,8 @@ use super::*;
 use crate::catalog::Changes;
 
 fn own() -> Own {
-    Own { name: "n1".to_owned(), datacenter: "dc1".to_owned() }
+    let tagged_addresses = BTreeMap::from([("lan".to_owned(), "10.0.0.1".to_owned())]);
+    Own { name: "n1".to_owned(), datacenter: "dc1".to_owned(), tagged_addresses, meta: BTreeMap::new() }
 }
 
 fn member(name: &str, status: MemberStatus, server: bool) -> Member {
@@ -57,6 +58,15 @@ fn a_member_goes_through_its_life() {
     assert!(world.reconcile(&member("n2", MemberStatus::Left, false)).is_some());
     assert!(world.state.node_entry("n2").is_none());
     assert!(world.reconcile(&member("n2", MemberStatus::Left, false)).is_none());
+}
+
+#[test]
+fn the_leaders_own_node_is_written_whole() {
+    let mut world = World::default();
+    world.reconcile(&member("n1", MemberStatus::Alive, true));
+    assert_eq!(world.state.node_entry("n1").unwrap().node.tagged_addresses, own().tagged_addresses);
+    world.reconcile(&member("n2", MemberStatus::Alive, true));
+    assert!(world.state.node_entry("n2").unwrap().node.tagged_addresses.is_empty(), "its agent will tell");
 }
 
 #[test]

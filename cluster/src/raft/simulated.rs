@@ -149,6 +149,9 @@ impl Kept {
     }
 }
 
+/// How long a disk that lies keeps what it acknowledged in its cache.
+const CACHED: std::time::Duration = std::time::Duration::from_millis(400);
+
 /// The writer of a simulated host.
 async fn write(disk: SimulatedDisk, mut queue: Queue) {
     while let Some(job) = queue.receiver.recv().await {
@@ -157,8 +160,9 @@ async fn write(disk: SimulatedDisk, mut queue: Queue) {
         let time = disk.sync_time();
         disk.0.lock().in_flight = Some(batch);
         if simulation::bug() == Some(Bug::AcknowledgeBeforeSync) {
+            // As a disk that says it has what is still in its cache.
             queue.tell(waiting, &Ok(()));
-            tokio::time::sleep(time).await;
+            tokio::time::sleep(time + CACHED).await;
             disk.crash(true);
         } else {
             tokio::time::sleep(time).await;
