@@ -9,8 +9,10 @@
 //! ```
 //!
 //! - `entropy`: one seed for all randomness. `world`: the hosts and their run. `faults`: what goes wrong and when.
-//! - `shared`: the board hosts and driver write on. `workload`: what is asked of the agents. `history`: what they answered. `linearizability`: whether that can be.
-//! - `log`: what the code under test logs. `invariants`: what must hold. `observer`: what the code under test tells of its inside. `runs`: the tests.
+//! - `shared`: the board hosts and driver write on. `workload`: what is asked of the agents. `history`: what they
+//!   answered. `linearizability`: whether that can be.
+//! - `log`: what the code under test logs. `invariants`: what must hold. `observer`: what the code under test tells of
+//!   its inside. `runs`: the tests.
 //!
 //! One simulation is one thread of one process: what is global in libraries (a counter that seeds a runtime) would make
 //! a second one in the same process another one. `runs` starts the processes.
