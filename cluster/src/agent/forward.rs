@@ -17,7 +17,7 @@ use tokio::time::Instant;
 
 use super::servers::KnownServers;
 use crate::{
-    catalog::command::Command,
+    catalog::{Catalog, command::Command},
     local::Proposer,
     raft::{Applied, Consensus, ProposeError, TryError},
     rpc::{
@@ -41,6 +41,7 @@ const LONGEST_PAUSE: Duration = Duration::from_millis(100);
 #[derive(Clone)]
 pub(crate) struct Forward {
     way: Way,
+    catalog: Arc<Catalog>,
     connections: Connections,
     hold: Duration,
 }
@@ -61,18 +62,24 @@ enum Attempt {
 
 impl Forward {
     /// The way of a server.
-    pub(crate) fn of_server(consensus: Consensus, connections: Connections, hold: Duration) -> Self {
-        Self { way: Way::Server(consensus), connections, hold }
+    pub(crate) fn of_server(
+        consensus: Consensus,
+        catalog: Arc<Catalog>,
+        connections: Connections,
+        hold: Duration,
+    ) -> Self {
+        Self { way: Way::Server(consensus), catalog, connections, hold }
     }
 
     /// The way of a client.
     pub(crate) fn of_client(
         servers: KnownServers,
         views: Arc<Views>,
+        catalog: Arc<Catalog>,
         connections: Connections,
         hold: Duration,
     ) -> Self {
-        Self { way: Way::Client { servers, views }, connections, hold }
+        Self { way: Way::Client { servers, views }, catalog, connections, hold }
     }
 
     /// Commits and applies a command, waiting up to `hold` for a leader.
@@ -110,8 +117,7 @@ impl Forward {
         let mut patience = Patience::new(self.hold);
         loop {
             match self.read_index(consensus).await {
-                Ok(index) if consensus.applied_at_least(index, self.hold).await => return Ok(()),
-                Ok(_) => return Err(ProposeError::NoLeader),
+                Ok(index) => return self.applied(index).await,
                 Err(Attempt::Failed(error)) => return Err(error),
                 Err(Attempt::Again) => patience.pause().await?,
             }
@@ -177,6 +183,11 @@ impl Forward {
                 }
             }
         }
+    }
+
+    /// Waits until the local catalog shows an entry.
+    async fn applied(&self, index: u64) -> Result<(), ProposeError> {
+        tokio::time::timeout(self.hold, self.catalog.reached(index)).await.map_err(|_| ProposeError::NoLeader)
     }
 
     fn judge(&self, server: SocketAddr, error: CallError) -> Attempt {

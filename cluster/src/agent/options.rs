@@ -47,6 +47,8 @@ pub struct Options {
     pub rejoin_after_leave: bool,
     /// The key of gossip (base64 of 16, 24 or 32 bytes), where no key ring is kept yet.
     pub encrypt: Option<String>,
+    /// Whether the key ring is kept in memory alone.
+    pub disable_keyring_file: bool,
     /// How long a failed member is tried before it is forgotten.
     pub reconnect_timeout: Duration,
     /// The same in the pool between datacenters.
@@ -110,6 +112,7 @@ impl Default for Options {
             retry_max_wan: 0,
             rejoin_after_leave: false,
             encrypt: None,
+            disable_keyring_file: false,
             reconnect_timeout: Duration::from_secs(72 * 3600),
             reconnect_timeout_wan: Duration::from_secs(72 * 3600),
             autopilot: AutopilotConfig::default(),

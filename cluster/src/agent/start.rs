@@ -335,7 +335,7 @@ struct Keys {
 
 impl Keys {
     fn load(options: &Options) -> Result<Self, StartError> {
-        let file = |name: &str| serf_file(options, name);
+        let file = |name: &str| serf_file(options, name).filter(|_| !options.disable_keyring_file);
         let key = options.encrypt.as_deref();
         Ok(Self {
             lan: Arc::new(Keyring::load(key, file("local.keyring"))?),

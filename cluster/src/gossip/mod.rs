@@ -207,8 +207,8 @@ impl Gossip {
         let request = request.await.map_err(|_| stopped())?;
         let reply =
             self.shared.frames.ask(address, &request, self.timing.exchange).await.map_err(|error| match error {
-                AskError::Unreachable(reason) => JoinError::Unreachable { address, reason },
                 AskError::Refused(reason) => JoinError::Refused { address, reason },
+                error => JoinError::Unreachable { address, reason: error.to_string() },
             })?;
         if !matches!(reply, Reply::Sync(_)) {
             return Err(JoinError::Refused { address, reason: "the answer is to another question".to_owned() });

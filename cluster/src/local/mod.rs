@@ -306,15 +306,25 @@ impl Local {
         self.push(targets, Mode::Compare).await
     }
 
+    /// Gives the node other pairs; the catalog follows with the next comparison, which is asked for.
+    pub(crate) fn set_node_meta(&self, change: impl FnOnce(&mut OwnNode)) {
+        let mut node = OwnNode::clone(&self.node.load());
+        change(&mut node);
+        if node != **self.node.load() {
+            self.node.store(Arc::new(node));
+            self.request_comparison();
+        }
+    }
+
     /// Follows what the catalog has of this agent's node.
     pub(crate) fn watch_own_services(&self) -> Watch {
-        self.catalog.watch(Topic::NodeServices(fold(&self.node.name).into()))
+        self.catalog.watch(Topic::NodeServices(fold(&self.node.load().name).into()))
     }
 
     /// The index of the log that made this agent's node in the catalog, if it is there.
     pub(crate) fn own_node_made(&self) -> Option<u64> {
         let state = self.catalog.load();
-        state.node_entry(&fold(&self.node.name)).map(|entry| entry.node.create_index)
+        state.node_entry(&fold(&self.node.load().name)).map(|entry| entry.node.create_index)
     }
 
     /// Asks for a comparison of everything soon.

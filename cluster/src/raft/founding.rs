@@ -91,7 +91,7 @@ impl Pledges {
             let disk = |error: String| FoundingError::Disk(format!("{}: {error}", path.display()));
             let record = codec::encode(Kind::Pledge, &pledge).map_err(|error| disk(error.to_string()))?;
             let target = path.clone();
-            let kept = tokio::task::spawn_blocking(move || keep(&target, &record)).await;
+            let kept = crate::blocking::run(move || keep(&target, &record)).await;
             kept.map_err(io::Error::other).and_then(|kept| kept).map_err(|error| disk(error.to_string()))?;
         }
         *given = Some(pledge);

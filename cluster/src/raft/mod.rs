@@ -33,6 +33,8 @@ mod mark;
 mod members;
 mod network;
 mod recovery;
+#[cfg(test)]
+pub(crate) mod simulated;
 mod snapshot;
 mod start;
 mod state_machine;

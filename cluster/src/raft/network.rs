@@ -304,7 +304,6 @@ impl<S: Stream<Item = AppendEntriesRequest<TypeConfig>> + Unpin> Pipeline<'_, S>
     /// The next answer, and the rest unless it ends the stream.
     async fn next(mut self) -> Option<(Appended, Option<Self>)> {
         loop {
-            let is_waiting = !self.ahead.is_empty();
             let may_send = self.has_more && self.ahead.len() < AHEAD;
             let is_waiting = !self.ahead.is_empty();
             tokio::select! {

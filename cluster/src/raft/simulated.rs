@@ -17,6 +17,7 @@ use super::{
     codec,
     disk::{Batch, Change, Recovered},
     failure::Failure,
+    founding::Pledges,
     log_store::{LogStore, Tail},
     snapshot::Snapshots,
     types::{Entry, LogId, SnapshotMeta, term_of},
@@ -32,11 +33,12 @@ thread_local! {
 }
 
 /// The disk of one host. Clones share it.
-#[derive(Clone, Default)]
+#[derive(Clone)]
 pub(crate) struct SimulatedDisk(Arc<Mutex<Kept>>);
 
-#[derive(Default)]
 struct Kept {
+    /// Kept at once and for ever.
+    pledges: Pledges,
     raft_id: Option<u64>,
     vote: Option<Vec<u8>>,
     committed: Option<LogId>,
@@ -54,7 +56,17 @@ pub(crate) type Held = (u64, u64, u32);
 impl SimulatedDisk {
     /// Puts an empty disk into the host of that address.
     pub(crate) fn install(address: IpAddr) -> Self {
-        let disk = Self::default();
+        let disk = Self(Arc::new(Mutex::new(Kept {
+            pledges: Pledges::in_memory(),
+            raft_id: None,
+            vote: None,
+            committed: None,
+            purged: None,
+            entries: BTreeMap::new(),
+            in_flight: None,
+            snapshot: Arc::default(),
+            sync: (Duration::ZERO, Duration::ZERO),
+        })));
         disk.set_usual_sync_time();
         DISKS.with_borrow_mut(|disks| disks.insert(address, disk.clone()));
         disk
@@ -104,6 +116,11 @@ impl SimulatedDisk {
         let (jobs, queue) = writer::queue(tail.clone(), failure);
         tokio::spawn(write(self.clone(), queue));
         (raft_id, LogStore::written_by(tail, jobs))
+    }
+
+    /// The promise it keeps.
+    pub(super) fn pledges(&self) -> Pledges {
+        self.0.lock().pledges.clone()
     }
 
     /// The snapshots it keeps, and the newest of them.

@@ -30,14 +30,7 @@ use crate::catalog::{Catalog, State};
 
 pub(super) async fn start(options: Options, catalog: Arc<Catalog>) -> Result<Consensus, StartError> {
     let failure = Failure::new();
-    let opened = match options.directory.clone() {
-        None => Opened::in_memory(),
-        Some(path) => {
-            let (failure, node_id) = (failure.clone(), options.node_id.clone());
-            let opened = tokio::task::spawn_blocking(move || Opened::in_directory(&path, &node_id, failure)).await;
-            opened.map_err(|error| StartError::Stopped(error.to_string()))??
-        }
-    };
+    let opened = Opened::find(&options, failure.clone()).await?;
     let Opened { raft_id, log, snapshots, restored, pledges } = opened;
 
     tracing::info!(
@@ -92,17 +85,19 @@ struct Opened {
 }
 
 impl Opened {
+    /// What this server kept, or nothing.
     async fn find(options: &Options, failure: Failure) -> Result<Self, StartError> {
         #[cfg(test)]
         if let Some(disk) = super::simulated::disk_of(options.address.ip()) {
             let (raft_id, log) = disk.open(failure, new_raft_id, compaction::DISK_BYTES);
             let (snapshots, restored) = disk.snapshots();
-            return Ok(Self { raft_id, log, snapshots, restored });
+            return Ok(Self { raft_id, log, snapshots, restored, pledges: disk.pledges() });
         }
         let Some(path) = options.directory.clone() else {
             return Ok(Self::in_memory());
         };
-        let opened = crate::blocking::run(move || Self::in_directory(&path, failure)).await;
+        let node_id = options.node_id.clone();
+        let opened = crate::blocking::run(move || Self::in_directory(&path, &node_id, failure)).await;
         opened.map_err(|error| StartError::Stopped(error.to_string()))?
     }
 

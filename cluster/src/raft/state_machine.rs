@@ -123,6 +123,11 @@ impl RaftStateMachine<TypeConfig> for StateMachine {
         self.state = state.await?;
         self.last_applied = meta.last_log_id;
         self.membership = meta.last_membership.clone();
+        #[cfg(test)]
+        if crate::simulation::bug() == Some(crate::simulation::Bug::SilentSnapshot) {
+            self.publish(Changes::default());
+            return Ok(());
+        }
         self.publish(Changes::everything());
         Ok(())
     }

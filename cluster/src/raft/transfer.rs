@@ -84,7 +84,7 @@ async fn open(meta: &SnapshotMeta, data: SnapshotData) -> io::Result<(Box<dyn As
         SnapshotData::File(path) | SnapshotData::Received(path) => path,
         SnapshotData::State(state) => {
             let meta = meta.clone();
-            let bytes = tokio::task::spawn_blocking(move || super::snapshot::to_bytes(&meta, &state)).await;
+            let bytes = crate::blocking::run(move || super::snapshot::to_bytes(&meta, &state)).await;
             let bytes = bytes.map_err(io::Error::other)??;
             let length = bytes.len() as u64;
             return Ok((Box::new(Cursor::new(bytes)), length));
@@ -206,7 +206,7 @@ async fn receive_state<R: AsyncRead + Unpin>(
     let mut bytes = Vec::new();
     receive_pieces(frames, &mut bytes, length).await?;
     let wanted = meta.clone();
-    let state = tokio::task::spawn_blocking(move || super::snapshot::from_bytes(&wanted, &bytes)).await;
+    let state = crate::blocking::run(move || super::snapshot::from_bytes(&wanted, &bytes)).await;
     Ok(SnapshotData::State(Box::new(state.map_err(io::Error::other)??)))
 }
 

@@ -1,3 +1,4 @@
+//! Calls over real sockets: answered, cancelled, refused, and what hostile peers get.
 
 use std::{
     sync::{

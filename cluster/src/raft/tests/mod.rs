@@ -5,7 +5,6 @@ mod crash;
 mod damage;
 mod life;
 mod lost_quorum;
-mod measure;
 mod straggler;
 mod suite;
 
