@@ -31,8 +31,16 @@ pub(crate) enum FoundingError {
     #[error("this server is part of a cluster already")]
     NotPristine,
     /// It has promised to found one with others.
-    #[error("this server has promised to found a cluster with other servers: {0:?}")]
-    Promised(BTreeSet<u64>),
+    #[error(
+        "this server has promised to found a cluster with other servers: {founders:?}; if one of these is gone for good, \
+         stop this server and remove {file}"
+    )]
+    Promised {
+        /// With whom.
+        founders: BTreeSet<u64>,
+        /// Where the promise is kept.
+        file: String,
+    },
     /// It is asked to found one without itself.
     #[error("this server ({0}) is not among the founders")]
     NotAmong(u64),
@@ -83,7 +91,13 @@ impl Pledges {
         if let Some(pledge) = &*given {
             return match pledge.founders == founders {
                 true => Ok(()),
-                false => Err(FoundingError::Promised(pledge.founders.clone())),
+                false => {
+                    let file = self
+                        .path
+                        .as_ref()
+                        .map_or("nothing: it is in memory".to_owned(), |path| path.display().to_string());
+                    Err(FoundingError::Promised { founders: pledge.founders.clone(), file })
+                }
             };
         }
         let pledge = Pledge { founders };

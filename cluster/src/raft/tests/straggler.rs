@@ -147,14 +147,16 @@ async fn a_promise_is_given_once_and_kept() {
         assert_eq!(host.consensus().pledge(&others(&[1, 2])).await, Err(FoundingError::NotAmong(own)));
         host.consensus().pledge(&others(&[own, 1, 2])).await.unwrap();
         host.consensus().pledge(&others(&[2, own, 1])).await.unwrap();
-        let promised = FoundingError::Promised([own, 1, 2].into());
-        assert_eq!(host.consensus().pledge(&others(&[own, 1, 3])).await, Err(promised.clone()));
-        assert_eq!(host.consensus().form(&others(&[own, 3])).await, Err(promised.clone()));
+        let promised = host.consensus().pledge(&others(&[own, 1, 3])).await;
+        let Err(FoundingError::Promised { founders, file }) = &promised else { panic!("{promised:?}") };
+        assert_eq!(*founders, [own, 1, 2].into());
+        assert_eq!(on_disk, std::path::Path::new(file).is_file(), "{file}");
+        assert_eq!(host.consensus().form(&others(&[own, 3])).await, promised);
         assert!(host.consensus().is_pristine());
         let (options, directory) = host.stop().await;
         let host = Host::start_with(options, directory).await;
         if on_disk {
-            assert_eq!(host.consensus().pledge(&others(&[own, 3])).await, Err(promised));
+            assert_eq!(host.consensus().pledge(&others(&[own, 3])).await, promised);
         }
         host.stop().await;
     }
