@@ -126,6 +126,7 @@ impl Forward {
 
     /// Has a server answer a request of the API: the leader if `leader`, else any.
     pub(crate) async fn api(&self, request: ApiRequest, leader: bool) -> Result<ApiResponse, ProposeError> {
+        let only_reads = request.method == "GET";
         let request = Request::Api { request, leader };
         let mut patience = Patience::new(self.hold);
         loop {
@@ -138,8 +139,9 @@ impl Forward {
                     Ok(Response::Api(response)) => return Ok(response),
                     Ok(_) => return Err(unexpected(server)),
                     Err(error) => match self.judge(server, error) {
-                        // Requests of the API that are forwarded only read: asking again does no harm.
-                        Attempt::Again | Attempt::Failed(ProposeError::Unsure) => {}
+                        Attempt::Again => {}
+                        // What only reads may be asked again whatever became of it.
+                        Attempt::Failed(ProposeError::Unsure) if only_reads => {}
                         Attempt::Failed(error) => return Err(error),
                     },
                 }
