@@ -135,7 +135,13 @@ impl Forward {
                 Way::Client { servers, .. } => servers.pick(),
             };
             if let Some(server) = server {
-                match self.connections.call(server, &request, API_TIME).await {
+                let asked = Instant::now();
+                let answer = self.connections.call(server, &request, API_TIME).await;
+                if asked.elapsed() >= self.hold {
+                    // It was waiting for a change: the time to find another server begins now.
+                    patience = Patience::new(self.hold);
+                }
+                match answer {
                     Ok(Response::Api(response)) => return Ok(response),
                     Ok(_) => return Err(unexpected(server)),
                     Err(error) => match self.judge(server, error) {
