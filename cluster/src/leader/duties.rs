@@ -56,18 +56,17 @@ async fn keep_catalog(duties: &Duties) {
     let mut members = duties.members.clone();
     let mut before: Arc<Vec<Member>> = Arc::default();
     let mut absent = Absent::default();
-    let mut announced = false;
+    // What runs on this host goes first: where its node is shown healthy, its services are there, too.
+    if let Err(error) = duties.local.compare_all().await {
+        tracing::warn!(target: "agent.server", %error, "cannot write what is registered here yet");
+        duties.local.request_comparison();
+    }
     loop {
         let now = members.borrow_and_update().clone();
         let written = reconcile(duties, &before, &now, &mut absent).await;
         let pause = match written {
             Ok(()) => {
                 before = now;
-                if !announced {
-                    // This node is there now: everything registered on this agent can follow.
-                    duties.local.request_comparison();
-                    announced = true;
-                }
                 if absent.is_waiting() { ABSENT_AFTER / 4 } else { RECONCILE_INTERVAL }
             }
             Err(reason) => {
