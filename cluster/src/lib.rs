@@ -1,19 +1,22 @@
 //! The catalog of services and everything that keeps it true.
 //!
 //! ```text
-//!   agent ──► local ──► raft ──► catalog
-//!     │                   ▲
-//!     └──► membership, leader ┘
+//!   agent ──► local ──► agent::forward ──► raft ──► catalog ──► view (pushed to clients)
+//!     │                      │  ▲           ▲
+//!     │                      └ rpc ─────────┤ entries, votes, snapshots between servers
+//!     └──► gossip ──► membership ──► leader ┘
 //! ```
 //!
 //! - [`catalog`]: the state machine. Pure.
 //! - [`raft`]: the log every server agrees on; the only place that names openraft.
+//! - [`gossip`]: who is there and alive; the only place that names foca. [`membership`]: what others see of it.
+//! - [`rpc`]: calls between agents, over one port. `net`: the sockets between agents.
+//! - [`view`]: the parts of the catalog a client agent keeps.
 //! - [`local`]: what this agent itself has registered, and its synchronisation with the catalog.
-//! - [`membership`]: the table of agents.
-//! - `leader`: the members belong into the catalog.
-//! - [`datadir`]: the data directory and its lock.
-//! - [`access`]: permissions and the way to datacenters.
-//! - [`agent`]: the handle of a running agent.
+//! - `leader`: the members belong into the catalog, the servers into the configuration.
+//! - [`agent`]: the handle of a running agent, and its parts put together.
+//! - [`datadir`]: the data directory and its lock. [`access`]: permissions and the way to datacenters.
+//! - `blocking`, `clock`: the only ways to threads that block and to the wall clock, so that `simulation` (tests) decides.
 //!
 //! Knows nothing of DNS, HTTP or the command line.
 

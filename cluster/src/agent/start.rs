@@ -54,7 +54,7 @@ pub(super) async fn start(mut options: Options, authorizer: Arc<dyn Authorizer>)
     let catalog = Arc::new(Catalog::default());
     let connections = Connections::default();
     let (tasks, stop) = (TaskTracker::new(), CancellationToken::new());
-    // Members are known before gossip runs: this agent alone. What needs them follows the channel.
+    // Gossip runs last, when this agent can be met. What needs the members follows a channel, which is empty until then.
     let members = Members::new();
     let servers = KnownServers::new(members.follow(), &options.datacenter);
     let (role, forward) = if options.server {
@@ -78,6 +78,7 @@ pub(super) async fn start(mut options: Options, authorizer: Arc<dyn Authorizer>)
     let local = match load_local(&options, &node, &catalog, proposer.clone(), &tasks, &stop).await {
         Ok(local) => local,
         Err(error) => {
+            stop.cancel();
             if let Role::Server(consensus) = &role {
                 consensus.shutdown().await;
             }

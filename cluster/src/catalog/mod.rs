@@ -10,7 +10,7 @@
 //! one moment for as long as its reader likes. One writer (Raft's state machine) makes the next version and publishes
 //! it once per batch of log entries. Pure: no I/O, no clock, no randomness; knows nothing of Raft, DNS or HTTP.
 //!
-//! - [`model`], [`command`]: what is held, and what changes it.
+//! - [`model`], [`autopilot`], [`command`]: what is held, and what changes it.
 //! - `state`: the tables. `entry`: what a table holds for readers, with health already folded in.
 //! - `apply`, `admit`, `edit`, `place`: a command's way into the tables.
 //! - [`query`]: reading, and which [`Topic`] each read pairs with.
