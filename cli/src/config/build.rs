@@ -90,6 +90,7 @@ pub(super) fn build(merged: Merged, dev: bool, host: &[Interface]) -> Result<Con
         leave_on_terminate: raw.leave_on_terminate.unwrap_or(!raw.server),
         skip_leave_on_interrupt: raw.skip_leave_on_interrupt.unwrap_or(raw.server),
         enable_debug: raw.enable_debug,
+        health: usher_cluster::health::Options::default(),
         enable_local_script_checks: raw.enable_script_checks || raw.enable_local_script_checks,
         enable_remote_script_checks: raw.enable_script_checks,
         services,

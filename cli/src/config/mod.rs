@@ -213,6 +213,8 @@ pub struct Config {
     pub skip_leave_on_interrupt: bool,
     /// Serve profiles and runtime details.
     pub enable_debug: bool,
+    /// How checks are run.
+    pub health: usher_cluster::health::Options,
     /// Checks that run commands may stand in files.
     pub enable_local_script_checks: bool,
     /// Checks that run commands may be registered over HTTP.
@@ -271,6 +273,7 @@ impl Config {
             rpc_hold: self.rpc_hold,
             snapshot_threshold: self.snapshot_threshold,
             trailing_logs: self.trailing_logs,
+            health: self.health.clone(),
             enable_local_script_checks: self.enable_local_script_checks,
             enable_remote_script_checks: self.enable_remote_script_checks,
             services: self.services.clone(),

@@ -83,6 +83,8 @@ pub struct Options {
     pub services: Vec<ServiceDefinition>,
     /// Checks from configuration files.
     pub checks: Vec<CheckSpec>,
+    /// How checks are run.
+    pub health: crate::health::Options,
     /// Whether checks from configuration files may run commands.
     pub enable_local_script_checks: bool,
     /// Whether checks registered by the HTTP API may run commands.
@@ -130,6 +132,7 @@ impl Default for Options {
             trailing_logs: 10_240,
             services: Vec::new(),
             checks: Vec::new(),
+            health: crate::health::Options::default(),
             enable_local_script_checks: false,
             enable_remote_script_checks: false,
             version: "0.0.0".to_owned(),

@@ -3,7 +3,10 @@
 use std::{collections::BTreeMap, net::IpAddr};
 
 use super::definition::{CheckSpec, ServiceDefinition};
-use crate::catalog::model::{Check, Service, ServiceAddress};
+use crate::catalog::model::{Check, Service, ServiceAddress, Status};
+
+/// How many leases after its lease ended a service is kept that does not say.
+const LEASES_KEPT: u32 = 3;
 
 /// The form in which ids are compared: without regard to ASCII case, as the catalog does.
 pub(crate) fn fold(id: &str) -> String {
@@ -36,8 +39,8 @@ pub(crate) fn service(definition: &ServiceDefinition) -> Service {
 pub(crate) fn checks(definition: &ServiceDefinition) -> Vec<CheckSpec> {
     let service_id = service_id(definition);
     let numbered = definition.checks.len() > 1;
-    let mut specs: Vec<CheckSpec> = Vec::with_capacity(definition.checks.len());
-    for (position, declared) in definition.checks.iter().enumerate() {
+    let mut specs: Vec<CheckSpec> = Vec::with_capacity(definition.checks.len() + 1);
+    for (position, declared) in definition.checks.iter().chain(&lease(definition)).enumerate() {
         let mut spec = declared.clone();
         spec.service_id = service_id.to_owned();
         if spec.id.is_empty() {
@@ -54,6 +57,24 @@ pub(crate) fn checks(definition: &ServiceDefinition) -> Vec<CheckSpec> {
         specs.push(spec);
     }
     specs
+}
+
+/// The id of the check that a lease of the service `id` is.
+pub(crate) fn lease_check_id(id: &str) -> String {
+    format!("lease:{id}")
+}
+
+/// A lease is a check its program reports to, which begins as passing and takes the service with it when it is not.
+fn lease(definition: &ServiceDefinition) -> Option<CheckSpec> {
+    let lease = definition.lease?;
+    Some(CheckSpec {
+        id: lease_check_id(service_id(definition)),
+        name: format!("Service '{}' lease", definition.name),
+        status: Some(Status::Passing),
+        ttl: Some(lease),
+        deregister_critical_service_after: definition.lease_deregister_after.or_else(|| lease.checked_mul(LEASES_KEPT)),
+        ..CheckSpec::default()
+    })
 }
 
 /// A check as the catalog is shown it: `status` and `output` are what is known of its last result.

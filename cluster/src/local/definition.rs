@@ -33,6 +33,11 @@ pub struct ServiceDefinition {
     pub checks: Vec<CheckSpec>,
     /// The token to register with.
     pub token: String,
+    /// How long it is answered without a sign of life of its program, which renews by one call; `None` needs none.
+    /// A lease is a TTL check of the id `lease:<id>` that begins as passing.
+    pub lease: Option<Duration>,
+    /// How long after its lease ended the service is removed; `None` takes three leases.
+    pub lease_deregister_after: Option<Duration>,
 }
 
 /// A check as declared. Exactly one kind is set (see [`CheckSpec::kind`]).
@@ -61,8 +66,24 @@ pub struct CheckSpec {
     pub method: String,
     /// Request body.
     pub body: String,
+    /// Whether redirects are results instead of being followed.
+    pub disable_redirects: bool,
     /// Address to connect to.
     pub tcp: String,
+    /// Address a datagram is sent to; anything but a refusal passes.
+    pub udp: String,
+    /// Address of an HTTP/2 server that must answer a ping (RFC 9113 section 6.7).
+    pub h2ping: String,
+    /// Whether that is over TLS; `None` means yes.
+    pub h2ping_use_tls: Option<bool>,
+    /// Name a resolver is asked for.
+    pub dns: String,
+    /// The resolver, `address:port`.
+    pub dns_server: String,
+    /// The type asked for, `A` when empty.
+    pub dns_type: String,
+    /// What the answer must hold, each as a zone file writes it; empty takes any answer that is not.
+    pub dns_expect: Vec<String>,
     /// Target of the gRPC health protocol.
     pub grpc: String,
     /// Whether gRPC uses TLS.
@@ -87,6 +108,8 @@ pub struct CheckSpec {
     pub timeout: Option<Duration>,
     /// Passing results in a row before the status turns passing.
     pub success_before_passing: u32,
+    /// Failing results in a row before the status turns warning.
+    pub failures_before_warning: u32,
     /// Failing results in a row before the status turns critical.
     pub failures_before_critical: u32,
     /// Time critical after which the instance is removed.
@@ -96,7 +119,8 @@ pub struct CheckSpec {
 }
 
 impl CheckSpec {
-    /// The kind as the catalog shows it (`ttl`, `http`, `tcp`, `grpc`, `script`, `docker`, `alias`), empty if none is set.
+    /// The kind as the catalog shows it (`ttl`, `http`, `tcp`, `udp`, `grpc`, `h2ping`, `dns`, `script`, `docker`, `alias`),
+    /// empty if none is set.
     pub fn kind(&self) -> &'static str {
         if !self.alias_node.is_empty() || !self.alias_service.is_empty() {
             "alias"
@@ -106,6 +130,12 @@ impl CheckSpec {
             "http"
         } else if !self.tcp.is_empty() {
             "tcp"
+        } else if !self.udp.is_empty() {
+            "udp"
+        } else if !self.h2ping.is_empty() {
+            "h2ping"
+        } else if !self.dns.is_empty() {
+            "dns"
         } else if !self.grpc.is_empty() {
             "grpc"
         } else if !self.docker_container_id.is_empty() {

