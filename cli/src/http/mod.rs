@@ -23,6 +23,7 @@ mod forward;
 mod health;
 mod keys;
 mod limits;
+mod maintenance;
 mod metrics;
 mod network;
 mod operator;

@@ -11,6 +11,7 @@ use usher_cluster::catalog::{
     model::{Check, CheckDefinition, Node, Service, ServiceAddress, Weights},
 };
 
+use super::maintenance;
 use crate::config::duration;
 
 /// A map, or `null` when there is nothing in it.
@@ -264,6 +265,8 @@ pub(super) struct HealthView<'a> {
     node: NodeView<'a>,
     service: NodeServiceView<'a>,
     checks: Vec<CheckView<'a>>,
+    /// The worst of the checks (not in Consul, whose clients compute it).
+    aggregated_status: &'a str,
 }
 
 impl<'a> From<&'a Instance> for HealthView<'a> {
@@ -272,8 +275,17 @@ impl<'a> From<&'a Instance> for HealthView<'a> {
             node: NodeView::from(&*instance.node),
             service: NodeServiceView::from(&*instance.service),
             checks: checks(&instance.checks),
+            aggregated_status: aggregated_status(instance),
         }
     }
+}
+
+/// `maintenance` where a check says so, else the worst status as the catalog counts it.
+fn aggregated_status(instance: &Instance) -> &str {
+    if instance.checks.iter().any(|check| maintenance::is_maintenance(&check.id)) {
+        return maintenance::STATUS;
+    }
+    instance.status.as_str()
 }
 
 /// A list of checks; never `null`.
@@ -401,7 +413,7 @@ mod tests {
             text(&ServiceNodeView::from(&**instance)),
             r#"{"ID":"","Node":"n","Address":"10.0.0.1","Datacenter":"dc1","TaggedAddresses":null,"NodeMeta":null,"ServiceID":"w1","ServiceName":"web","ServiceTags":[],"ServiceAddress":"","ServiceWeights":{"Passing":1,"Warning":1},"ServiceMeta":{},"ServicePort":80,"ServiceEnableTagOverride":false,"CreateIndex":7,"ModifyIndex":7}"#
         );
-        assert!(text(&HealthView::from(&**instance)).ends_with(r#""Checks":[]}"#));
+        assert!(text(&HealthView::from(&**instance)).ends_with(r#""Checks":[],"AggregatedStatus":"passing"}"#));
     }
 
     #[test]

@@ -11,12 +11,9 @@ use usher_cluster::{
 use super::views::{AgentCheckView, AgentServiceView, ServiceHealthView};
 use crate::http::{
     context::{Cx, Needed},
+    maintenance,
     reply::{Failure, Reply},
 };
-
-/// Ids of the checks that stand for maintenance of the node, or (a prefix) of a service.
-const NODE_MAINTENANCE: &str = "_node_maintenance";
-const SERVICE_MAINTENANCE: &str = "_service_maintenance:";
 
 /// The worst of a service's checks, best first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -33,7 +30,7 @@ impl Health {
             Self::Passing => "passing",
             Self::Warning => "warning",
             Self::Critical => "critical",
-            Self::Maintenance => "maintenance",
+            Self::Maintenance => maintenance::STATUS,
         }
     }
 
@@ -46,7 +43,7 @@ impl Health {
     }
 
     fn of(check: &Check) -> Self {
-        if check.id == NODE_MAINTENANCE || check.id.starts_with(SERVICE_MAINTENANCE) {
+        if maintenance::is_maintenance(&check.id) {
             return Self::Maintenance;
         }
         match check.status {
