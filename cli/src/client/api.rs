@@ -69,6 +69,24 @@ pub struct NodeService {
     pub tags: Vec<String>,
 }
 
+/// A check (`/v1/agent/checks`, `/v1/health/…`).
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "PascalCase", default)]
+pub struct Check {
+    /// Its node's name.
+    #[serde(deserialize_with = "or_empty")]
+    pub node: String,
+    /// Its id.
+    #[serde(rename = "CheckID", deserialize_with = "or_empty")]
+    pub check_id: String,
+    /// For people.
+    #[serde(deserialize_with = "or_empty")]
+    pub notes: String,
+    /// The service checked; empty for the node.
+    #[serde(rename = "ServiceID", deserialize_with = "or_empty")]
+    pub service_id: String,
+}
+
 /// The agent of itself (`/v1/agent/self`).
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "PascalCase", default)]

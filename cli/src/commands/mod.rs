@@ -19,6 +19,7 @@ pub mod join;
 pub mod keygen;
 pub mod keyring;
 pub mod leave;
+pub mod maint;
 pub mod members;
 pub mod monitor;
 pub mod operator;
@@ -74,6 +75,7 @@ enum Command {
     Keygen(keygen::Args),
     Keyring(keyring::Args),
     Leave(leave::Args),
+    Maint(maint::Args),
     Members(members::Args),
     Monitor(monitor::Args),
     #[command(subcommand)]
@@ -146,6 +148,7 @@ impl Command {
             Self::Keygen(args) => keygen::run(&args, out),
             Self::Keyring(args) => ask(keyring::run(&args, &client(&args.http)?, out)),
             Self::Leave(args) => ask(leave::run(&args, &client(&args.http)?, out)),
+            Self::Maint(args) => ask(maint::run(&args, &client(&args.http)?, out)),
             Self::Members(args) => ask(members::run(&args, &client(&args.http)?, out)),
             Self::Monitor(args) => ask(monitor::run(&args, &client(&args.http)?, out)),
             Self::Operator(command) => command.run(out),

@@ -8,6 +8,7 @@ use usher_cluster::{
     access::{Denied, NoPath},
     agent::WriteError,
     catalog::command::Refusal,
+    health::ReportError,
     local::LocalError,
     raft::ProposeError,
 };
@@ -216,6 +217,12 @@ impl From<LocalError> for Failure {
             LocalError::Invalid(text) => Self::bad(text),
             error => Self::internal(error.to_string()),
         }
+    }
+}
+
+impl From<ReportError> for Failure {
+    fn from(error: ReportError) -> Self {
+        Self::internal(error.to_string())
     }
 }
 

@@ -4,15 +4,24 @@
 
 pub(super) mod health;
 pub(super) mod host;
+pub(super) mod maintenance;
 pub(super) mod metrics;
 pub(super) mod monitor;
 pub(super) mod own;
 pub(super) mod registration;
+pub(super) mod reports;
 pub(super) mod services;
 mod views;
 
+use std::sync::Arc;
+
+use http::StatusCode;
 use tokio::sync::oneshot;
-use usher_cluster::membership::Member;
+use usher_cluster::{
+    catalog::model::{Check, Service},
+    local::LocalState,
+    membership::Member,
+};
 
 use self::views::MemberView;
 use super::{
@@ -76,6 +85,26 @@ async fn order(cx: &Cx, control: Control) -> Result<(), Failure> {
 
 fn ending() -> Failure {
     Failure::internal("the agent is ending")
+}
+
+/// The check of that id: ids are compared without regard to case, as where they are changed.
+fn check_of<'a>(state: &'a LocalState, id: &str) -> Option<&'a Arc<Check>> {
+    // Written as it was registered it is found at once.
+    state.checks.get(id).or_else(|| state.checks.values().find(|check| check.id.eq_ignore_ascii_case(id)))
+}
+
+/// The service of that id, likewise.
+fn service_in<'a>(state: &'a LocalState, id: &str) -> Option<&'a Arc<Service>> {
+    state.services.get(id).or_else(|| state.services.values().find(|service| service.id.eq_ignore_ascii_case(id)))
+}
+
+/// The service of that id, or 404.
+fn service_of(cx: &Cx, id: &str) -> Result<Arc<Service>, Failure> {
+    service_in(&cx.api.agent.local().state(), id).cloned().ok_or_else(|| no_service(id))
+}
+
+fn no_service(id: &str) -> Failure {
+    Failure::new(StatusCode::NOT_FOUND, format!("No service registered with ID {id:?}"))
 }
 
 #[cfg(test)]

@@ -9,6 +9,7 @@ use usher_cluster::{
     local::{LocalError, Source},
 };
 
+use super::{check_of, service_in};
 use crate::{
     definition::{self, Strictness},
     http::{
@@ -40,7 +41,7 @@ pub(in crate::http) async fn deregister_service(cx: Cx) -> Result<Reply, Failure
         return Err(Failure::internal("ServiceID missing"));
     }
     let local = cx.api.agent.local();
-    if let Some(service) = local.state().services.get(&cx.tail) {
+    if let Some(service) = service_in(&local.state(), &cx.tail) {
         cx.authorize(&Permission::ServiceWrite(&service.name))?;
     }
     local.deregister_service(&cx.tail).await?;
@@ -65,7 +66,7 @@ pub(in crate::http) async fn deregister_check(cx: Cx) -> Result<Reply, Failure> 
         return Err(Failure::internal("CheckID missing"));
     }
     let local = cx.api.agent.local();
-    if let Some(check) = local.state().checks.get(&cx.tail) {
+    if let Some(check) = check_of(&local.state(), &cx.tail) {
         authorize_check(&cx, &check.service_id)?;
     }
     local.deregister_check(&cx.tail).await?;
@@ -73,12 +74,12 @@ pub(in crate::http) async fn deregister_check(cx: Cx) -> Result<Reply, Failure> 
 }
 
 /// A check belongs to its service, or to the node.
-fn authorize_check(cx: &Cx, service_id: &str) -> Result<(), Failure> {
+pub(super) fn authorize_check(cx: &Cx, service_id: &str) -> Result<(), Failure> {
     if service_id.is_empty() {
         return cx.authorize(&Permission::NodeWrite(&cx.api.agent.options().node_name));
     }
     let state = cx.api.agent.local().state();
-    let Some(service) = state.services.get(service_id) else {
+    let Some(service) = service_in(&state, service_id) else {
         return Err(LocalError::UnknownService(service_id.to_owned()).into());
     };
     cx.authorize(&Permission::ServiceWrite(&service.name))
