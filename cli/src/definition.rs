@@ -251,6 +251,11 @@ fn given(nanoseconds: i64) -> Option<Duration> {
     (nanoseconds != 0).then(|| duration::from_nanos(nanoseconds))
 }
 
+/// Times of which Consul takes a negative one for none.
+fn positive(nanoseconds: i64) -> Option<Duration> {
+    (nanoseconds > 0).then(|| duration::from_nanos(nanoseconds))
+}
+
 impl From<RawCheck> for CheckSpec {
     fn from(raw: RawCheck) -> Self {
         let count = |number: i64| u32::try_from(number.max(0)).unwrap_or(u32::MAX);
@@ -285,12 +290,13 @@ impl From<RawCheck> for CheckSpec {
             tls_server_name: raw.tls_server_name,
             tls_skip_verify: raw.tls_skip_verify,
             interval: given(raw.interval),
-            timeout: given(raw.timeout),
+            timeout: positive(raw.timeout),
             success_before_passing: count(raw.success_before_passing),
             failures_before_warning: count(raw.failures_before_warning),
             failures_before_critical: count(raw.failures_before_critical),
-            deregister_critical_service_after: given(raw.deregister_critical_service_after),
-            output_max_size: (raw.output_max_size > 0).then(|| count(raw.output_max_size)),
+            deregister_critical_service_after: positive(raw.deregister_critical_service_after),
+            // A negative one stays visible as zero, too.
+            output_max_size: (raw.output_max_size != 0).then(|| count(raw.output_max_size)),
         }
     }
 }
@@ -421,5 +427,9 @@ mod tests {
     fn a_negative_time_is_kept_as_nothing_so_that_it_can_be_refused() {
         assert_eq!(check_from_json(&json!({"ttl": "-5s"}), Strictness::Api).unwrap().ttl, Some(Duration::ZERO));
         assert_eq!(check_from_json(&json!({"ttl": 0}), Strictness::Api).unwrap().ttl, None);
+        let check = |size: i64| check_from_json(&json!({"OutputMaxSize": size}), Strictness::Api).unwrap();
+        assert_eq!([-1, 0, 5].map(|size| check(size).output_max_size), [Some(0), None, Some(5)]);
+        let harmless = json!({"Timeout": "-1s", "DeregisterCriticalServiceAfter": -5});
+        assert_eq!(check_from_json(&harmless, Strictness::Api).unwrap(), CheckSpec::default());
     }
 }

@@ -74,14 +74,16 @@ fn task(args: &Args) -> Result<Task, CommandError> {
 
 async fn set(args: &Args, enable: bool, client: &Client, out: &mut Output) -> Result<(), CommandError> {
     let (doing, done) = if enable { ("enabling", "enabled") } else { ("disabling", "disabled") };
-    let (request, whose) = match args.service.as_str() {
-        "" => (client.agent("/v1/agent/maintenance"), "node", String::new()),
-        id => (client.agent("/v1/agent/service/maintenance").segment(id), "service", format!(" for {id:?}")),
+    let (request, what) = match args.service.as_str() {
+        "" => (client.agent("/v1/agent/maintenance"), "node"),
+        id => (client.agent("/v1/agent/service/maintenance").segment(id), "service"),
     };
     let request = request.with("enable", if enable { "true" } else { "false" }).with_some("reason", &args.reason);
     client.put(request, None).await.doing(format!("Error {doing} {what} maintenance"))?;
-    let what = if whose.is_empty() { "Node" } else { "Service" };
-    out.line(format!("{what} maintenance is now {done}{whose}"))?;
+    match args.service.as_str() {
+        "" => out.line(format!("Node maintenance is now {done}"))?,
+        id => out.line(format!("Service maintenance is now {done} for {id:?}"))?,
+    }
     Ok(())
 }
 

@@ -18,7 +18,7 @@ use super::{
     Config, ConfigError, HttpListen, SocketFile, Warning,
     address::{self, ClientAddress, Interface},
     cluster::Cluster,
-    duration, identity,
+    duration, health, identity,
     raw::{self, Raw},
     sources::Merged,
 };
@@ -90,7 +90,8 @@ pub(super) fn build(merged: Merged, dev: bool, host: &[Interface]) -> Result<Con
         leave_on_terminate: raw.leave_on_terminate.unwrap_or(!raw.server),
         skip_leave_on_interrupt: raw.skip_leave_on_interrupt.unwrap_or(raw.server),
         enable_debug: raw.enable_debug,
-        health: usher_cluster::health::Options::default(),
+        health: health::build(&raw)?,
+        enable_agent_tls_for_checks: raw.enable_agent_tls_for_checks,
         enable_local_script_checks: raw.enable_script_checks || raw.enable_local_script_checks,
         enable_remote_script_checks: raw.enable_script_checks,
         services,

@@ -1,6 +1,8 @@
 //! The configuration as `/v1/agent/self` shows it under `DebugConfig`: Consul's names, for people who look for a
 //! setting that has not the effect they expect. Secrets are not in it.
 
+use std::path::PathBuf;
+
 use serde_json::{Value, json};
 
 use super::{Config, duration};
@@ -9,7 +11,13 @@ impl Config {
     /// Every setting in force, by Consul's name.
     pub fn debug_config(&self, node_id: &str) -> Value {
         let mut value = self.debug_agent(node_id);
-        for part in [self.debug_cluster(), self.debug_addresses(), self.debug_dns(), self.debug_http_and_log()] {
+        for part in [
+            self.debug_cluster(),
+            self.debug_checks(),
+            self.debug_addresses(),
+            self.debug_dns(),
+            self.debug_http_and_log(),
+        ] {
             if let (Value::Object(all), Value::Object(part)) = (&mut value, part) {
                 all.extend(part);
             }
@@ -67,6 +75,23 @@ impl Config {
             "RetryJoinWAN": wan.retry,
             "StartJoinAddrsLAN": lan.start,
             "StartJoinAddrsWAN": wan.start,
+        })
+    }
+
+    fn debug_checks(&self) -> Value {
+        let health = &self.health;
+        let path = |path: Option<&PathBuf>| path.map(|path| path.display().to_string()).unwrap_or_default();
+        let identity = health.tls.identity.as_ref();
+        json!({
+            "CAFile": path(health.tls.ca_file.as_ref()),
+            "CAPath": path(health.tls.ca_path.as_ref()),
+            "CertFile": path(identity.map(|(certificate, _)| certificate)),
+            "CheckDeregisterIntervalMin": duration::format(health.deregister_min),
+            "CheckOutputMaxSize": health.output_max_size,
+            "CheckUpdateInterval": duration::format(health.update_interval),
+            "DiscardCheckOutput": health.discard_output,
+            "EnableAgentTLSForChecks": self.enable_agent_tls_for_checks,
+            "KeyFile": path(identity.map(|(_, key)| key)),
         })
     }
 

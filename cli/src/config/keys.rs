@@ -3,7 +3,7 @@
 //! The list is Consul 1.8's. A table that is not built (or not part of this product) is warned of as a whole, so the
 //! keys within it carry no effect of their own.
 
-use super::schema::{Key, Kind, Table, enterprise, mesh, moot, not_built, used};
+use super::schema::{Key, Kind, Table, checks_only, enterprise, mesh, moot, not_built, used};
 use crate::definition::{CHECK, SERVICE};
 
 const fn table(keys: &'static [Key]) -> Table {
@@ -40,15 +40,15 @@ pub(super) static AGENT: Table = table(&[
     used("bind_addr", Kind::Text),
     used("bootstrap", Kind::Bool),
     used("bootstrap_expect", Kind::Int),
-    not_built("ca_file", Kind::Text),
-    not_built("ca_path", Kind::Text),
+    checks_only("ca_file", Kind::Text),
+    checks_only("ca_path", Kind::Text),
     moot("cache", Kind::Table(&CACHE)),
-    not_built("cert_file", Kind::Text),
+    checks_only("cert_file", Kind::Text),
     used("check", Kind::Table(&CHECK)),
-    not_built("check_deregister_interval_min", Kind::Duration),
-    not_built("check_output_max_size", Kind::Int),
+    used("check_deregister_interval_min", Kind::Duration),
+    used("check_output_max_size", Kind::Int),
     moot("check_reap_interval", Kind::Duration),
-    not_built("check_update_interval", Kind::Duration),
+    used("check_update_interval", Kind::Duration),
     used("checks", Kind::Tables(&CHECK)),
     used("client_addr", Kind::Text),
     mesh("config_entries", Kind::Table(&CONFIG_ENTRIES)),
@@ -64,12 +64,12 @@ pub(super) static AGENT: Table = table(&[
     used("disable_keyring_file", Kind::Bool),
     moot("disable_remote_exec", Kind::Bool),
     moot("disable_update_check", Kind::Bool),
-    not_built("discard_check_output", Kind::Bool),
+    used("discard_check_output", Kind::Bool),
     used("discovery_max_stale", Kind::Duration),
     used("dns_config", Kind::Table(&DNS_CONFIG)),
     used("domain", Kind::Text),
     not_built("enable_acl_replication", Kind::Bool),
-    not_built("enable_agent_tls_for_checks", Kind::Bool),
+    used("enable_agent_tls_for_checks", Kind::Bool),
     mesh("enable_central_service_config", Kind::Bool),
     used("enable_debug", Kind::Bool),
     used("enable_local_script_checks", Kind::Bool),
@@ -81,7 +81,7 @@ pub(super) static AGENT: Table = table(&[
     not_built("gossip_lan", Kind::Table(&GOSSIP)),
     not_built("gossip_wan", Kind::Table(&GOSSIP)),
     used("http_config", Kind::Table(&HTTP_CONFIG)),
-    not_built("key_file", Kind::Text),
+    checks_only("key_file", Kind::Text),
     used("leave_on_terminate", Kind::Bool),
     used("limits", Kind::Table(&LIMITS)),
     used("log_file", Kind::Text),

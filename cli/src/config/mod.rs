@@ -16,6 +16,7 @@ mod debug;
 pub mod duration;
 pub mod flags;
 pub mod hcl;
+mod health;
 mod identity;
 mod keys;
 mod raw;
@@ -215,6 +216,8 @@ pub struct Config {
     pub enable_debug: bool,
     /// How checks are run.
     pub health: usher_cluster::health::Options,
+    /// The agent's certificates count for checks.
+    pub enable_agent_tls_for_checks: bool,
     /// Checks that run commands may stand in files.
     pub enable_local_script_checks: bool,
     /// Checks that run commands may be registered over HTTP.

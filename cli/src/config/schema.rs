@@ -74,6 +74,8 @@ pub enum Effect {
     Used,
     /// There is nothing it could change here, and nobody misses it (`disable_update_check`): no warning.
     Moot,
+    /// Counts for checks over TLS alone, as TLS is not built elsewhere yet: warned of.
+    ChecksOnly,
     /// Not built yet: warned of.
     NotBuilt,
     /// The service mesh, which is not part of this product: warned of.
@@ -380,6 +382,11 @@ impl Table {
 /// A key that takes effect.
 pub const fn used(name: &'static str, kind: Kind) -> Key {
     Key { name, aliases: &[], kind, effect: Effect::Used }
+}
+
+/// A key that takes effect on checks alone.
+pub const fn checks_only(name: &'static str, kind: Kind) -> Key {
+    Key { name, aliases: &[], kind, effect: Effect::ChecksOnly }
 }
 
 /// A key that has nothing to change here.

@@ -103,6 +103,9 @@ fn defaults() -> Value {
             "server_stabilization_time": "10s",
         },
         "bind_addr": "0.0.0.0",
+        "check_deregister_interval_min": "1s",
+        "check_output_max_size": 4096,
+        "check_update_interval": "5m",
         "client_addr": "127.0.0.1",
         "datacenter": "dc1",
         "default_query_time": "300s",
@@ -230,10 +233,17 @@ fn first_path(error: &SchemaError) -> Option<&str> {
 
 impl Warning {
     fn unused(source: &str, unused: &Unused) -> Self {
+        if unused.effect == Effect::ChecksOnly {
+            return Self(format!(
+                "{source}: {} has no effect but on checks, with enable_agent_tls_for_checks: TLS for the API and \
+                 between agents is not built yet",
+                unused.path
+            ));
+        }
         let why = match unused.effect {
             Effect::Mesh => "belongs to the service mesh, which is not part of this product",
             Effect::Enterprise => "belongs to Consul Enterprise",
-            Effect::NotBuilt | Effect::Used | Effect::Moot => "is not built yet",
+            Effect::NotBuilt | Effect::ChecksOnly | Effect::Used | Effect::Moot => "is not built yet",
         };
         Self(format!("{source}: {} has no effect: it {why}", unused.path))
     }

@@ -7,6 +7,9 @@ use serde::{Deserialize, Serialize};
 
 use crate::catalog::model::{ServiceAddress, Status, Weights};
 
+/// The most output a check may have kept, in bytes: it goes through the log to every server.
+pub const OUTPUT_MAX_BYTES: u32 = 1 << 20;
+
 /// A service as declared.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]

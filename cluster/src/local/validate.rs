@@ -3,11 +3,11 @@
 //! What is refused is refused here, once, whatever way the definition came. What is merely unwise (a name DNS cannot
 //! carry) is accepted and told as a warning.
 
-use std::{collections::BTreeMap, net::IpAddr};
+use std::{collections::BTreeMap, net::IpAddr, time::Duration};
 
 use super::{
     LocalError, Source,
-    definition::{CheckSpec, ServiceDefinition},
+    definition::{CheckSpec, OUTPUT_MAX_BYTES, ServiceDefinition},
 };
 use crate::catalog::model::{SERF_HEALTH, Status, Weights};
 
@@ -20,6 +20,10 @@ const META_MAX_PAIRS: usize = 64;
 const META_KEY_MAX_BYTES: usize = 128;
 const META_VALUE_MAX_BYTES: usize = 512;
 const META_RESERVED_PREFIX: &str = "consul-";
+/// The shortest lease, and the shortest time after its end that a service is kept.
+const LEASE_MIN: Duration = Duration::from_secs(1);
+/// The longest lease: a service without a sign of life for longer is not self-registered.
+const LEASE_MAX: Duration = Duration::from_secs(24 * 3600);
 
 /// Whether checks may run commands, by where their definition came from.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -55,6 +59,7 @@ pub(crate) fn service(
         weights_are_valid(weights)?;
     }
     meta_is_valid(&definition.meta)?;
+    lease_is_valid(definition)?;
     for check in &definition.checks {
         check_kind_is_valid(check)?;
     }
@@ -146,25 +151,59 @@ fn pair_is_valid(key: &str, value: &str) -> Result<(), String> {
     Ok(())
 }
 
+/// What a check may be, in Consul's order and words; the kinds it does not have come after those it has.
 fn check_kind_is_valid(check: &CheckSpec) -> Result<(), LocalError> {
-    let is_set = |duration: Option<std::time::Duration>| duration.is_some_and(|duration| !duration.is_zero());
     let alias = !check.alias_node.is_empty() || !check.alias_service.is_empty();
-    let runs = !check.args.is_empty() || !check.http.is_empty() || !check.tcp.is_empty() || !check.grpc.is_empty();
+    let consuls = [&check.http, &check.tcp, &check.grpc];
+    let looks = !check.args.is_empty() || consuls.iter().any(|target| !target.is_empty());
+    let others = [&check.udp, &check.h2ping, &check.dns];
+    let runs = looks || others.iter().any(|target| !target.is_empty());
     let (interval, ttl) = (is_set(check.interval), is_set(check.ttl));
     let reason = if interval && ttl {
         "Interval and TTL cannot both be specified"
-    } else if runs && !interval {
+    } else if looks && !interval {
         "Interval must be > 0 for Script, HTTP, or TCP checks"
+    } else if runs && !interval {
+        "Interval must be > 0 for UDP, H2PING, or DNS checks"
     } else if runs && alias {
         "Interval cannot be set for Alias checks"
     } else if alias && ttl {
         "TTL must be not be set for Alias checks"
     } else if !runs && !alias && !ttl {
         "TTL must be > 0 for TTL checks"
+    } else if check.output_max_size == Some(0) {
+        "MaxOutputMaxSize must be positive"
+    } else if check.output_max_size.is_some_and(|size| size > OUTPUT_MAX_BYTES) {
+        return Err(invalid(format!("Invalid check: OutputMaxSize must be at most {OUTPUT_MAX_BYTES}")));
     } else {
         return Ok(());
     };
     Err(invalid(format!("Invalid check: {reason}")))
+}
+
+/// A negative or missing time is none.
+fn is_set(duration: Option<Duration>) -> bool {
+    duration.is_some_and(|duration| !duration.is_zero())
+}
+
+/// A lease that ends before it can be renewed helps nobody.
+fn lease_is_valid(definition: &ServiceDefinition) -> Result<(), LocalError> {
+    let Some(lease) = definition.lease else {
+        return match definition.lease_deregister_after {
+            Some(_) => Err(invalid("Invalid lease: LeaseDeregisterAfter cannot be set without Lease")),
+            None => Ok(()),
+        };
+    };
+    if lease < LEASE_MIN {
+        return Err(invalid(format!("Invalid lease: Lease must be at least {}s", LEASE_MIN.as_secs())));
+    }
+    if lease > LEASE_MAX {
+        return Err(invalid(format!("Invalid lease: Lease must be at most {}h", LEASE_MAX.as_secs() / 3600)));
+    }
+    if definition.lease_deregister_after.is_some_and(|after| after < LEASE_MIN) {
+        return Err(invalid(format!("Invalid lease: LeaseDeregisterAfter must be at least {}s", LEASE_MIN.as_secs())));
+    }
+    Ok(())
 }
 
 fn has_known_status(check: &CheckSpec) -> bool {
@@ -217,8 +256,6 @@ fn label_warning(what: &str, label: &str) -> Option<String> {
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use super::*;
 
     const SECOND: Option<Duration> = Some(Duration::from_secs(1));
@@ -280,6 +317,33 @@ mod tests {
                 "Invalid check: Interval must be > 0 for Script, HTTP, or TCP checks",
             ),
             (
+                with_check(|it| it.udp = "127.0.0.1:1".to_owned()),
+                "Invalid check: Interval must be > 0 for UDP, H2PING, or DNS checks",
+            ),
+            (
+                with_check(|it| (it.dns, it.alias_node, it.interval) = ("x".to_owned(), "n".to_owned(), SECOND)),
+                "Invalid check: Interval cannot be set for Alias checks",
+            ),
+            (
+                with_check(|it| (it.ttl, it.output_max_size) = (SECOND, Some(0))),
+                "Invalid check: MaxOutputMaxSize must be positive",
+            ),
+            (
+                with_check(|it| (it.ttl, it.output_max_size) = (SECOND, Some(2_000_000))),
+                "Invalid check: OutputMaxSize must be at most 1048576",
+            ),
+            (named(|it| it.lease = Some(Duration::from_millis(999))), "Invalid lease: Lease must be at least 1s"),
+            (named(|it| it.lease = Some(Duration::ZERO)), "Invalid lease: Lease must be at least 1s"),
+            (named(|it| it.lease = Some(Duration::from_secs(86_401))), "Invalid lease: Lease must be at most 24h"),
+            (
+                named(|it| (it.lease, it.lease_deregister_after) = (SECOND, Some(Duration::ZERO))),
+                "Invalid lease: LeaseDeregisterAfter must be at least 1s",
+            ),
+            (
+                named(|it| it.lease_deregister_after = SECOND),
+                "Invalid lease: LeaseDeregisterAfter cannot be set without Lease",
+            ),
+            (
                 with_check(|it| (it.ttl, it.interval) = (SECOND, SECOND)),
                 "Invalid check: Interval and TTL cannot both be specified",
             ),
@@ -328,6 +392,13 @@ mod tests {
             with_check(|it| it.ttl = SECOND),
             with_check(|it| (it.http, it.interval) = ("nothttp".to_owned(), SECOND)),
             with_check(|it| it.alias_service = "y".to_owned()),
+            with_check(|it| (it.udp, it.interval) = ("127.0.0.1:1".to_owned(), SECOND)),
+            with_check(|it| (it.h2ping, it.interval) = ("127.0.0.1:1".to_owned(), SECOND)),
+            with_check(|it| (it.dns, it.interval) = ("example.com".to_owned(), SECOND)),
+            // The first of several kinds, in the order of `CheckSpec::kind`, is meant.
+            with_check(|it| (it.http, it.tcp, it.interval) = ("http://a/".to_owned(), "b:1".to_owned(), SECOND)),
+            with_check(|it| (it.ttl, it.timeout) = (SECOND, SECOND)),
+            named(|it| it.lease = SECOND),
             with_check(|it| (it.ttl, it.status) = (SECOND, Some(Status::Warning))),
         ];
         for definition in cases {
