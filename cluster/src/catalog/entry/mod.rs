@@ -4,6 +4,7 @@
 //! Entries are values behind an `Arc`. The writer takes one through `edit`, which copies it if any published version
 //! still holds it and drops what a reader had computed from it.
 
+mod list;
 mod node;
 mod selection;
 mod service;
@@ -14,12 +15,10 @@ use std::{
     sync::{Arc, OnceLock},
 };
 
+pub use list::List;
 pub use node::NodeEntry;
 pub use selection::Selection;
 pub use service::{Instance, ServiceEntry};
-
-/// Things of a node in order: a list that is cheap to copy with one of them changed, however long it is.
-pub type List<T> = imbl::Vector<Arc<T>>;
 
 /// A place for one reader to keep what it computed from an entry; empty again whenever the entry changes.
 pub type Memo = OnceLock<Arc<dyn Any + Send + Sync>>;
