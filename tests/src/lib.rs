@@ -11,6 +11,7 @@
 //! Helpers panic when the surroundings fail them (no free port, no temporary folder): here a panic is a failed test.
 
 pub mod agent;
+pub mod backends;
 pub mod binary;
 pub mod cluster;
 pub mod command;
