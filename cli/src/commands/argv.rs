@@ -7,7 +7,8 @@
 //! Scripts written for Consul use one dash, `-flag=value` or `-flag value`, and `-flag=false` for switches. [`normalise`]
 //! walks the arguments beside clap's own description of the commands, so that it knows which flags exist and which of
 //! them take a value, and says what is wrong in Go's words. A flag may also follow an argument, which Go would take for
-//! another argument. Pure; it may know clap's types and nothing else of the program.
+//! another argument. The words of a program that a command runs follow `--`, or the name of that argument as a flag
+//! (`-exec ./server -v`), and are left as they are. Pure; it may know clap's types and nothing else of the program.
 
 use std::ffi::OsString;
 
@@ -114,6 +115,9 @@ impl<'a> Walk<'a> {
             self.done.push("--help".into());
             return Ok(());
         }
+        if self.takes_the_rest(&name) {
+            return self.rest(&name, value, rest);
+        }
         let Some(argument) = self.find(&name) else {
             return Err(FlagError::Unknown { flag: name, command: self.path.join(" ") });
         };
@@ -125,6 +129,25 @@ impl<'a> Walk<'a> {
             Some(value) => self.done.push(format!("{long}={value}")),
             None => return Err(FlagError::NoValue { flag: name, command: self.path.join(" ") }),
         }
+        Ok(())
+    }
+
+    /// Everything behind this flag belongs to it.
+    fn rest(
+        &mut self,
+        name: &str,
+        value: Option<String>,
+        rest: &mut impl Iterator<Item = String>,
+    ) -> Result<(), FlagError> {
+        let mut words: Vec<String> = value.into_iter().chain(rest).collect();
+        if words.first().is_some_and(|word| word == "--") {
+            words.remove(0);
+        }
+        if words.is_empty() {
+            return Err(FlagError::NoValue { flag: name.to_owned(), command: self.path.join(" ") });
+        }
+        self.done.push("--".into());
+        self.done.extend(words);
         Ok(())
     }
 
@@ -161,6 +184,10 @@ impl<'a> Walk<'a> {
         self.done.push(token);
     }
 
+    fn takes_the_rest(&self, name: &str) -> bool {
+        self.command.get_arguments().any(|argument| argument.is_last_set() && argument.get_id() == name)
+    }
+
     fn find(&self, name: &str) -> Option<&'a Arg> {
         self.command.get_arguments().find(|argument| {
             argument.get_long() == Some(name)
@@ -189,7 +216,8 @@ mod tests {
             .arg(Arg::new("status").long("status"))
             .arg(Arg::new("tag").long("tag").action(ArgAction::Append))
             .arg(Arg::new("server").long("server").num_args(0..=1).require_equals(true))
-            .arg(Arg::new("rest").num_args(0..));
+            .arg(Arg::new("rest").num_args(0..))
+            .arg(Arg::new("exec").num_args(0..).last(true));
         let nodes = Command::new("nodes").arg(Arg::new("near").long("near"));
         Command::new("usher").subcommand(members).subcommand(Command::new("catalog").subcommand(nodes))
     }
@@ -220,6 +248,9 @@ mod tests {
             ("usher members x -5", "usher members x -5"),
             ("usher members -", "usher members -"),
             ("usher members -- -wan -h", "usher members -- -wan -h"),
+            ("usher members -wan -exec a -wan -h --", "usher members --wan -- a -wan -h --"),
+            ("usher members x --exec=a -b", "usher members x -- a -b"),
+            ("usher members -exec -- a -- b", "usher members -- a -- b"),
             ("usher members -h", "usher members --help"),
             ("usher members nodes -help", "usher members nodes --help"),
             ("usher catalog nodes -near n", "usher catalog nodes --near=n"),
@@ -237,6 +268,8 @@ mod tests {
             ("usher members --nosuch=1", "flag provided but not defined: -nosuch", "members"),
             ("usher members -5", "flag provided but not defined: -5", "members"),
             ("usher -wan members", "flag provided but not defined: -wan", ""),
+            ("usher members -exec", "flag needs an argument: -exec", "members"),
+            ("usher members -exec --", "flag needs an argument: -exec", "members"),
             ("usher catalog nodes -near", "flag needs an argument: -near", "catalog nodes"),
             ("usher members -wan=maybe", "invalid boolean value \"maybe\" for -wan: parse error", "members"),
             ("usher members -server=", "invalid boolean value \"\" for -server: parse error", "members"),

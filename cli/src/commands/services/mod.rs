@@ -7,6 +7,7 @@
 pub mod body;
 pub mod deregister;
 pub mod files;
+pub mod lease;
 pub mod register;
 
 use std::process::ExitCode;

@@ -4,7 +4,7 @@ use std::{path::PathBuf, process::ExitCode};
 
 use usher_cluster::{catalog::model::ServiceAddress, local::definition::ServiceDefinition};
 
-use super::{body::registration, files};
+use super::{body::registration, files, lease};
 use crate::{
     client::{Client, flags::ClusterFlags},
     commands::{
@@ -23,6 +23,7 @@ use crate::{
 /// Examples:
 ///     usher services register -name=web -port=8080 -tag=blue -meta=version=3
 ///     usher services register web.json db.hcl
+///     usher services register -name=web -port=8080 -lease=10s -exec ./web-server --port 8080
 ///
 /// where web.json is for example:
 ///     {"service": {"name": "web", "port": 8080, "check": {"tcp": "127.0.0.1:8080", "interval": "10s"}}}
@@ -54,12 +55,18 @@ pub struct Args {
     #[arg(value_name = "file")]
     files: Vec<PathBuf>,
     #[command(flatten)]
+    lease: lease::LeaseFlags,
+    #[command(flatten)]
     pub(super) cluster: ClusterFlags,
 }
 
 /// Runs the command.
 pub async fn run(args: &Args, client: &Client, out: &mut Output) -> Result<ExitCode, CommandError> {
-    for service in services(args, out)? {
+    let services = services(args, out)?;
+    if !args.lease.program().is_empty() {
+        return lease::run(&services, args.lease.program(), client, out).await;
+    }
+    for service in services {
         let request = client.agent("/v1/agent/service/register");
         let body = registration(&service);
         client.put(request, Some(&body)).await.doing(format!("Error registering service \"{}\"", service.name))?;
@@ -93,6 +100,7 @@ fn by_flags(args: &Args) -> Result<Option<ServiceDefinition>, CommandError> {
         port: args.port,
         ..ServiceDefinition::default()
     };
+    args.lease.declare(&mut service);
     for Pair { key, value } in &args.tagged_address {
         service.tagged_addresses.insert(key.clone(), tagged_address(value)?);
     }
