@@ -10,6 +10,7 @@ use std::{
 };
 
 use anyhow::{Context, Result, bail, ensure};
+use usher_tests::http::Http;
 
 /// How long registrations are counted.
 const REGISTERING: Duration = Duration::from_secs(3);
@@ -17,7 +18,7 @@ const REGISTERING: Duration = Duration::from_secs(3);
 /// An agent on free ports, killed when dropped.
 pub(crate) struct Agent {
     process: Child,
-    http: u16,
+    pub(crate) http: u16,
     pub(crate) dns: u16,
 }
 
@@ -78,6 +79,26 @@ impl Agent {
             ensure!(reply.trim() == "true", "registration refused: {reply}");
         }
         Ok(())
+    }
+
+    /// A connection to its API.
+    pub(crate) fn client(&self) -> Result<Client> {
+        Client::connect(("127.0.0.1", self.http))
+    }
+
+    /// The processor time it has used, all threads together (proc(5), fields 14 and 15 of `stat`).
+    pub(crate) fn processor_time(&self) -> Result<Duration> {
+        let stat = std::fs::read_to_string(format!("/proc/{}/stat", self.id()))?;
+        let (_, fields) = stat.rsplit_once(')').context("an odd stat line")?;
+        let ticks: f64 = fields.split_whitespace().skip(11).take(2).map(|ticks| ticks.parse().unwrap_or(0.0)).sum();
+        Ok(Duration::from_secs_f64(ticks / rustix::param::clock_ticks_per_second() as f64))
+    }
+
+    /// The index of the last entry of its log.
+    pub(crate) fn log_index(&self) -> Result<u64> {
+        let own = Http::local(self.http).get("/v1/agent/self")?.json();
+        let index = own["Stats"]["raft"]["last_log_index"].as_str().context("no index of the log")?;
+        Ok(index.parse()?)
     }
 
     pub(crate) fn rss_mib(&self) -> Result<f64> {
@@ -149,8 +170,19 @@ impl Client {
     pub(crate) fn request(&mut self, method: &str, path: &str, body: &str) -> Result<String> {
         let request =
             format!("{method} {path} HTTP/1.1\r\nHost: localhost\r\nContent-Length: {}\r\n\r\n{body}", body.len());
-        self.stream.get_mut().write_all(request.as_bytes())?;
+        self.send(request.as_bytes())?;
+        self.answer()
+    }
+
+    /// Sends requests, written as they are to go.
+    pub(crate) fn send(&mut self, requests: &[u8]) -> Result<()> {
+        Ok(self.stream.get_mut().write_all(requests)?)
+    }
+
+    /// The body of the next answer; an error when it says no.
+    pub(crate) fn answer(&mut self) -> Result<String> {
         let mut length = 0;
+        let mut status = String::new();
         let mut line = String::new();
         loop {
             line.clear();
@@ -158,12 +190,16 @@ impl Client {
             if line == "\r\n" {
                 break;
             }
+            if status.is_empty() {
+                status = line.trim_end().to_owned();
+            }
             if let Some(value) = line.to_ascii_lowercase().strip_prefix("content-length:") {
                 length = value.trim().parse()?;
             }
         }
         let mut body = vec![0; length];
         self.stream.read_exact(&mut body)?;
+        ensure!(status.contains(" 200 "), "{status}: {}", String::from_utf8_lossy(&body));
         Ok(String::from_utf8_lossy(&body).into_owned())
     }
 }

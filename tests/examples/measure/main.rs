@@ -4,7 +4,7 @@
 //!
 //!     cargo run --release -p usher-tests --example measure -- target/release/usher [OTHER-BINARY ...]
 //!
-//! With `cluster` before the binaries, clusters are measured instead (see there).
+//! With `cluster` or `health` before the binaries, clusters or checks are measured instead (see there).
 //!
 //! Every binary is started as `agent -server -bootstrap-expect=1 -data-dir` (for the start: `agent -dev`) on free
 //! ports of 127.0.0.1, in turn, `ROUNDS` times; the medians are printed with the ratio to the last binary. Absolute
@@ -13,6 +13,8 @@
 mod agent;
 mod cluster;
 mod dns;
+mod figures;
+mod health;
 
 use std::{
     net::UdpSocket,
@@ -35,6 +37,11 @@ fn main() -> Result<()> {
         && part == cluster::PART
     {
         return cluster::compare(binaries);
+    }
+    if let [part, binaries @ ..] = binaries.as_slice()
+        && part == health::PART
+    {
+        return health::compare(binaries);
     }
     ensure!(!binaries.is_empty(), "usage: measure BINARY [OTHER-BINARY ...]");
     let mut samples = vec![Samples::default(); binaries.len()];

@@ -25,6 +25,8 @@ const KEPT: usize = 10_000;
 pub enum Mode {
     /// With this status and body.
     Status(u16, String),
+    /// With these statuses in turn, over and over.
+    Cycle(Vec<u16>),
     /// Never.
     Hang,
     /// 200 and a body that comes a byte at a time and does not end.
@@ -183,7 +185,7 @@ async fn answer(state: Arc<State>, request: Request<Incoming>) -> Result<Respons
     let _under_way = UnderWay::enter(&state);
     let seen = seen(request).await;
     let mode = state.mode_of(&seen.target);
-    state.count.fetch_add(1, Ordering::Relaxed);
+    let turn = state.count.fetch_add(1, Ordering::Relaxed);
     {
         let mut kept = lock(&state.seen);
         if kept.len() < KEPT {
@@ -192,6 +194,10 @@ async fn answer(state: Arc<State>, request: Request<Incoming>) -> Result<Respons
     }
     let (status, location, body) = match mode {
         Mode::Status(status, body) => (status, None, Answer::whole(body)),
+        Mode::Cycle(statuses) => {
+            let turn = turn % statuses.len().max(1);
+            (statuses.get(turn).copied().unwrap_or(200), None, Answer::whole("in turn"))
+        }
         Mode::Hang => std::future::pending().await,
         Mode::Slow => (200, None, Answer::drip()),
         Mode::Flood => (200, None, Answer::Flood),

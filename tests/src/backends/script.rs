@@ -67,8 +67,17 @@ impl Script {
 
     /// The processes that [`FORK`] left behind and that are still there.
     pub fn children(&self) -> Vec<u32> {
+        self.all_children().into_iter().filter(|id| is_running(*id)).collect()
+    }
+
+    /// How many processes [`FORK`] made.
+    pub fn forked(&self) -> usize {
+        self.all_children().len()
+    }
+
+    fn all_children(&self) -> Vec<u32> {
         let text = fs::read_to_string(self.folder.path().join("children")).unwrap_or_default();
-        text.lines().filter_map(|line| line.trim().parse().ok()).filter(|id| is_running(*id)).collect()
+        text.lines().filter_map(|line| line.trim().parse().ok()).collect()
     }
 }
 

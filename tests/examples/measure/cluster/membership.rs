@@ -13,7 +13,8 @@ use usher_tests::{
     poll::{eventually, within},
 };
 
-use super::{Figure, figure, plain, rounds};
+use super::plain;
+use crate::figures::{Figure, figure, rounds};
 
 const ROUNDS: usize = 5;
 const WATCHING: Duration = Duration::from_secs(60);

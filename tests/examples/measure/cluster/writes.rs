@@ -15,8 +15,9 @@ use usher_tests::{
     poll::{eventually, within},
 };
 
-use super::{Figure, figure, plain, quantile, rounds};
+use super::plain;
 use crate::agent::Client;
+use crate::figures::{Figure, figure, quantile, rounds};
 
 const ROUNDS: usize = 5;
 const REGISTERING: Duration = Duration::from_secs(8);
