@@ -34,7 +34,7 @@ use crate::{
     catalog::{Catalog, command::Command, model::Status as CheckStatus},
     datadir::{DataDir, DataDirError},
     gossip::{Gossip, KeyOperation, KeyReport, KeyringError},
-    health::ReportError,
+    health::{Health, ReportError},
     leader::HealthReport,
     local::{
         self, Local,
@@ -187,6 +187,7 @@ struct Inner {
     node_id: String,
     catalog: Arc<Catalog>,
     local: Arc<Local>,
+    health: Health,
     role: Role,
     forward: Forward,
     lan: Gossip,
@@ -348,8 +349,7 @@ impl Agent {
 
     /// Takes a program's report of a check with a TTL, by its id: the status counts until the TTL has passed.
     pub async fn report_check(&self, id: &str, status: CheckStatus, output: String) -> Result<(), ReportError> {
-        let (_, _) = (status, output);
-        Err(ReportError::NoTtl(id.to_owned()))
+        self.inner.health.report(id, status, output).await
     }
 
     /// Renews the lease of the service of that id.

@@ -17,6 +17,7 @@
 //! - `leader`: the members belong into the catalog, the servers into the configuration.
 //! - [`agent`]: the handle of a running agent, and its parts put together.
 //! - [`datadir`]: the data directory and its lock. [`access`]: permissions and the way to datacenters.
+//! - `due`: what is to be done when.
 //! - `blocking`, `clock`: the only ways to threads that block and to the wall clock, so that `simulation` (tests) decides.
 //!
 //! Knows nothing of DNS, HTTP or the command line.
@@ -27,6 +28,7 @@ mod blocking;
 pub mod catalog;
 mod clock;
 pub mod datadir;
+mod due;
 pub mod gossip;
 pub mod health;
 mod leader;

@@ -28,6 +28,7 @@ use crate::{
     catalog::Catalog,
     datadir::DataDir,
     gossip::{self, Gossip, Keyring},
+    health::Health,
     leader::{self, Duties, HealthReport, reconcile::Own},
     local::{
         self, Local, Proposer,
@@ -114,12 +115,14 @@ pub(super) async fn start(mut options: Options, authorizer: Arc<dyn Authorizer>)
     let wan = wan.map(|sockets| start_wan(&options, &node_id, &keys, sockets, &tasks, &stop));
     tasks.spawn(stop.clone().run_until_cancelled_owned(members.feed(lan.watch())));
 
+    let health = Health::start(local.clone(), options.health.clone(), &tasks, stop.clone());
     let inner = Arc::new(Inner {
         router: Router::new(&options.datacenter),
         data_dir: Mutex::new(data_dir),
         node_id,
         catalog,
         local,
+        health,
         role,
         forward,
         lan,
@@ -188,6 +191,7 @@ impl Inner {
         let lan = self.lan.clone();
         let (members, random) = (move || lan.members().len(), || rand::random::<f64>());
         self.tasks.spawn(local::run_syncer(self.local.clone(), members, random, self.leaving.clone()));
+        self.tasks.spawn(local::run_telling(self.local.clone(), self.leaving.clone()));
         let compare = compare_with_servers(self.lan.watch(), self.local.clone());
         self.tasks.spawn(self.stop.clone().run_until_cancelled_owned(compare));
         self.retry_joins();
@@ -434,8 +438,13 @@ async fn load_local(
 ) -> Result<Arc<Local>, StartError> {
     let scripts =
         ScriptPolicy { from_config: options.enable_local_script_checks, from_api: options.enable_remote_script_checks };
-    let local_options =
-        local::Options { node: node.clone(), server: options.server, scripts, data_dir: options.data_dir.clone() };
+    let local_options = local::Options {
+        node: node.clone(),
+        server: options.server,
+        scripts,
+        data_dir: options.data_dir.clone(),
+        update_interval: options.health.update_interval,
+    };
     let local = Local::start(local_options, catalog.clone(), proposer, tasks, stop.clone()).await?;
     local.reload(options.services.clone(), options.checks.clone()).await?;
     Ok(local)

@@ -9,13 +9,32 @@
 //!
 //! Which checks there are is `local`'s business and followed from there: an unchanged one goes on undisturbed whatever
 //! else a reload or a registration changes. Nothing here knows consensus, DNS or the HTTP API.
+//!
+//! One task (`runner`) keeps the times of all checks and starts what is due; a report of a program touches two tables in
+//! memory and, if it says nothing new, nothing else.
 
 pub mod options;
 pub(crate) mod probe;
 
-use crate::catalog::model::Status;
+mod deadlines;
+mod output;
+mod reaper;
+mod runner;
+mod schedule;
+mod verdict;
+
+use std::{sync::Arc, time::Duration};
+
+use parking_lot::Mutex;
+use tokio::{sync::Notify, time::Instant};
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 pub use self::options::Options;
+use self::{deadlines::Deadlines, reaper::Reaper};
+use crate::{
+    catalog::model::Status,
+    local::{Local, Ticket, definition::CheckSpec, fold},
+};
 
 /// What one run of a check found, or a program reported.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -37,3 +56,82 @@ pub enum ReportError {
     #[error("the agent is stopping")]
     Stopped,
 }
+
+/// The running checks of an agent. Clones share them.
+#[derive(Clone)]
+pub(crate) struct Health {
+    shared: Arc<Shared>,
+}
+
+/// What those who report and the task that runs share.
+struct Shared {
+    local: Arc<Local>,
+    options: Options,
+    tables: Mutex<Tables>,
+    /// Something is due earlier than the task knows.
+    earlier: Notify,
+}
+
+#[derive(Default)]
+struct Tables {
+    deadlines: Deadlines,
+    reaper: Reaper,
+}
+
+impl Health {
+    /// Runs the checks of `local` on `tasks` until `stop`.
+    pub(crate) fn start(local: Arc<Local>, options: Options, tasks: &TaskTracker, stop: CancellationToken) -> Self {
+        let shared = Arc::new(Shared { local, options, tables: Mutex::default(), earlier: Notify::new() });
+        tasks.spawn(runner::run(shared.clone(), stop));
+        Self { shared }
+    }
+
+    /// Takes a program's report of the check of that id, which counts until its TTL has passed. Returns once the agent
+    /// shows it; whether there is a leader does not matter.
+    pub(crate) async fn report(&self, id: &str, status: Status, output: String) -> Result<(), ReportError> {
+        let shared = &self.shared;
+        let key = fold(id);
+        let spec = shared.local.spec(&key).filter(|spec| spec.ttl.is_some());
+        let spec = spec.ok_or_else(|| ReportError::NoTtl(id.to_owned()))?;
+        tracing::debug!(target: "agent", "Check status updated: check={} status={}", spec.id, status.as_str());
+        let output = output::limit(output, output_max(&spec, &shared.options));
+        let ticket = {
+            // The report and what it sets go together: a deadline that passes meanwhile comes before or after both.
+            let mut tables = shared.tables.lock();
+            tables.deadlines.report(&key, &spec, Instant::now());
+            shared.submit(&mut tables, &key, &spec, Outcome { status, output })
+        };
+        match ticket {
+            Some(ticket) => shared.local.shown(ticket).await.map_err(|_| ReportError::Stopped),
+            None => Ok(()),
+        }
+    }
+}
+
+impl Shared {
+    /// Takes what is now known of a check.
+    fn submit(&self, tables: &mut Tables, key: &str, spec: &Arc<CheckSpec>, outcome: Outcome) -> Option<Ticket> {
+        let Outcome { status, output } = outcome;
+        self.mind(tables, key, spec, &status);
+        let output = if self.options.discard_output { String::new() } else { output };
+        self.local.submit(key, spec, status, output)
+    }
+
+    /// Notes since when a check is critical.
+    fn mind(&self, tables: &mut Tables, key: &str, spec: &CheckSpec, status: &Status) {
+        let first = tables.reaper.next();
+        tables.reaper.note(key, spec, status, self.options.deregister_min, Instant::now());
+        if tables.reaper.next() != first {
+            self.earlier.notify_one();
+        }
+    }
+}
+
+/// Bytes of output kept of a check.
+fn output_max(spec: &CheckSpec, options: &Options) -> usize {
+    let own = spec.output_max_size.and_then(|size| usize::try_from(size).ok());
+    own.filter(|size| *size > 0).unwrap_or(options.output_max_size)
+}
+
+/// How long this process must have stood still for time to be given back.
+const STALL: Duration = Duration::from_millis(250);

@@ -6,7 +6,15 @@
 //!                     catalog ◄── commands ◄── sync (what differs) ◄───────────────────────┘
 //! ```
 //!
-//! [`validate`], [`build`], [`records`] and [`sync`] are pure. One task (`writer`) makes the changes in batches, so that
+//! Results of checks come in by another door (`inbox`) and touch no disk; `outbox` decides when the catalog is told, and a
+//! task (`tell`) tells it of many at once:
+//!
+//! ```text
+//!   health ─► inbox (the newest of each check) ─► records ─► published
+//!                                                    └─► outbox (what is due) ─► tell ─► one command ─► catalog
+//! ```
+//!
+//! [`validate`], [`build`], [`records`], `outbox` and [`sync`] are pure. One task (`writer`) makes the changes in batches, so that
 //! many registrations share the syncs of the disk; the caller then pushes its own change to the catalog, and a task
 //! (`syncer`) compares everything from time to time.
 //!
@@ -15,55 +23,60 @@
 pub mod definition;
 
 mod build;
+mod inbox;
+mod outbox;
+mod push;
 mod records;
 mod store;
 pub(crate) mod sync;
 mod syncer;
+mod tell;
 pub(crate) mod validate;
 mod writer;
 
-use std::sync::{
-    Arc,
-    atomic::{AtomicU64, Ordering},
+use std::{
+    sync::{Arc, atomic::AtomicU64},
+    time::Duration,
 };
 
 use arc_swap::ArcSwap;
-use futures_util::{StreamExt, future::BoxFuture, stream};
+use futures_util::future::BoxFuture;
 use imbl::OrdMap;
-use tokio::sync::{Mutex, MutexGuard, Notify, mpsc, oneshot, watch};
+use tokio::sync::{Mutex, Notify, mpsc, oneshot, watch};
 use tokio_util::sync::CancellationToken;
 
-pub(crate) use self::build::lease_check_id;
+pub(crate) use self::{
+    build::{fold, lease_check_id},
+    inbox::Ticket,
+    records::Specs,
+};
 use self::{
-    build::fold,
     definition::{CheckSpec, ServiceDefinition},
-    records::{Effect, Operation, Records, Target},
+    inbox::Inbox,
+    records::{Effect, MAINTENANCE_OF_NODE, Operation, Records, Target},
     store::Store,
-    sync::{Mode, Plan, View},
+    sync::{Mode, View},
+    tell::Telling,
     validate::ScriptPolicy,
-    writer::Request,
+    writer::{Request, Writer},
 };
 use crate::{
     agent::identity::OwnNode,
     catalog::{
         Catalog, Topic, Watch,
         command::Command,
-        model::{Check, Service},
+        model::{Check, Service, Status},
     },
     datadir::{DataDirError, refused},
     raft::{Applied, ProposeError},
 };
 
-pub(crate) use self::syncer::run as run_syncer;
+pub(crate) use self::{syncer::run as run_syncer, tell::run as run_telling};
 
 /// Locks by which changes of one service follow one another; different services rarely share one.
 const LOCKS: usize = 64;
 /// Requests that may wait for the writer; more wait with their caller.
 const REQUESTS_MAX: usize = 1024;
-/// Commands on their way to consensus at once while everything is compared.
-const PUSHES_MAX: usize = 64;
-/// How often one target is looked at again because the catalog's tags were taken over meanwhile.
-const ADOPTIONS_MAX: usize = 4;
 
 /// Where a definition came from: decides what a reload replaces and what is kept on disk.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -96,6 +109,9 @@ pub enum LocalError {
     /// A check names a service that is not registered here.
     #[error("ServiceID \"{0}\" does not exist")]
     UnknownService(String),
+    /// No service of that id is registered here.
+    #[error("No service registered with ID \"{0}\"")]
+    NoSuchService(String),
     /// A check runs a command, and checks from there may not.
     #[error("{}", scripts_disabled(*.0))]
     ScriptsDisabled(Source),
@@ -133,6 +149,8 @@ pub(crate) struct Options {
     pub(crate) scripts: ScriptPolicy,
     /// Where registrations are kept; `None` keeps nothing.
     pub(crate) data_dir: Option<std::path::PathBuf>,
+    /// How long words that change without the status wait before the catalog is told, about.
+    pub(crate) update_interval: Duration,
 }
 
 /// The store of local registrations.
@@ -147,7 +165,13 @@ pub struct Local {
     proposer: Arc<dyn Proposer>,
     records: Arc<ArcSwap<Records>>,
     shown: watch::Sender<Arc<LocalState>>,
+    /// Which checks there are.
+    specs: watch::Sender<Specs>,
     requests: mpsc::Sender<Request>,
+    inbox: Arc<Inbox>,
+    /// How far the writer has come with results; closed when it has ended.
+    done: watch::Receiver<u64>,
+    outbox: Arc<Telling>,
     locks: [Mutex<()>; LOCKS],
     /// The highest index of what was written here: what the catalog showed before does not count.
     written: AtomicU64,
@@ -176,9 +200,22 @@ impl Local {
             }
         };
         let shown = watch::Sender::new(records.shown().clone());
+        let specs = watch::Sender::new(records.specs().clone());
         let records = Arc::new(ArcSwap::from_pointee(records));
-        let (requests, inbox) = mpsc::channel(REQUESTS_MAX);
-        tasks.spawn(writer::run(inbox, records.clone(), shown.clone(), store, stop));
+        let (requests, waiting) = mpsc::channel(REQUESTS_MAX);
+        let inbox = Arc::new(Inbox::new(records.clone()));
+        let outbox = Arc::new(Telling::new(options.update_interval));
+        let (done_now, done) = watch::channel(0);
+        let writer = Writer {
+            records: records.clone(),
+            shown: shown.clone(),
+            specs: specs.clone(),
+            inbox: inbox.clone(),
+            done: done_now,
+            outbox: outbox.clone(),
+            store,
+        };
+        tasks.spawn(writer.run(waiting, stop));
         Ok(Arc::new(Self {
             node: ArcSwap::from_pointee(options.node),
             server: options.server,
@@ -188,7 +225,11 @@ impl Local {
             proposer,
             records,
             shown,
+            specs,
             requests,
+            inbox,
+            done,
+            outbox,
             locks: [const { Mutex::const_new(()) }; LOCKS],
             written: AtomicU64::new(0),
             compare: Notify::new(),
@@ -261,8 +302,52 @@ impl Local {
         reason: &str,
         token: &str,
     ) -> Result<(), LocalError> {
-        let (_, _, _) = (enable, reason, token);
-        Err(LocalError::UnknownService(service_id.unwrap_or_default().to_owned()))
+        let target = match service_id {
+            Some(id) => Target::Service(fold(id)),
+            None => Target::Check(MAINTENANCE_OF_NODE.to_owned()),
+        };
+        let _lock = self.lock(&target).await;
+        let (service_id, reason, token) = (service_id.map(str::to_owned), reason.to_owned(), token.to_owned());
+        let effect = self.change(Operation::SetMaintenance { service_id, enable, reason, token }).await?;
+        self.push_all(&effect, Mode::Registered).await;
+        Ok(())
+    }
+
+    /// Removes the service of a check that has been critical for too long, if it still is.
+    pub(crate) async fn reap(&self, check: &str, spec: &Arc<CheckSpec>) -> Result<bool, LocalError> {
+        let Some(target) = self.records.load().target_of_check(check) else {
+            return Ok(false);
+        };
+        let _lock = self.lock(&target).await;
+        let effect = self.change(Operation::Reap { check: check.to_owned(), spec: spec.clone() }).await?;
+        self.push_all(&effect, Mode::Registered).await;
+        Ok(effect.known)
+    }
+
+    /// Follows which checks there are, by folded id. A result changes nothing of it.
+    pub(crate) fn specs(&self) -> watch::Receiver<Specs> {
+        self.specs.subscribe()
+    }
+
+    /// The definition of a check.
+    pub(crate) fn spec(&self, key: &str) -> Option<Arc<CheckSpec>> {
+        self.records.load().specs().get(key).cloned()
+    }
+
+    /// Takes the result of a check found with `spec`: it is shown soon, and the catalog follows. `None` if it says what is
+    /// known already. Never waits.
+    pub(crate) fn submit(&self, key: &str, spec: &Arc<CheckSpec>, status: Status, output: String) -> Option<Ticket> {
+        self.inbox.submit(key, spec, status, output)
+    }
+
+    /// The newest result of a check, shown already or not.
+    pub(crate) fn latest(&self, key: &str) -> Option<(Status, String)> {
+        self.inbox.latest(key)
+    }
+
+    /// Waits until a result is shown.
+    pub(crate) async fn shown(&self, ticket: Ticket) -> Result<(), LocalError> {
+        ticket.wait(self.done.clone()).await.map_err(|_| LocalError::Stopped)
     }
 
     /// Waits for the next change of what is registered, from the version `seen`. Never returns the same version.
@@ -293,20 +378,6 @@ impl Local {
         Ok(effect.targets)
     }
 
-    /// Brings these targets of the catalog up to what is registered here.
-    pub(crate) async fn push(&self, targets: Vec<Target>, mode: Mode) -> Result<(), ProposeError> {
-        let mut pushes = stream::iter(targets)
-            .map(|target| async move {
-                let _lock = self.lock(&target).await;
-                self.push_locked(&target, mode).await
-            })
-            .buffer_unordered(PUSHES_MAX);
-        while let Some(pushed) = pushes.next().await {
-            pushed?;
-        }
-        Ok(())
-    }
-
     /// Compares everything with the catalog and brings it up to what is registered here.
     pub(crate) async fn compare_all(&self) -> Result<(), ProposeError> {
         self.proposer.refresh(0).await?;
@@ -315,7 +386,8 @@ impl Local {
             let records = self.records.load_full();
             let node = self.node.load();
             let entry = state.node_entry(&fold(&node.name)).map(AsRef::as_ref);
-            View { node: &node, records: &records, entry, server: self.server }.targets()
+            let words_wait = |key: &str| self.outbox.words_wait(key);
+            View { node: &node, records: &records, entry, server: self.server, words_wait: &words_wait }.targets()
         };
         self.push(targets, Mode::Compare).await
     }
@@ -355,83 +427,11 @@ impl Local {
         self.server
     }
 
-    async fn lock(&self, target: &Target) -> MutexGuard<'_, ()> {
-        let key = match target {
-            Target::Node => "",
-            Target::Service(key) | Target::Check(key) => key,
-        };
-        let position = crc32fast::hash(key.as_bytes()) as usize % LOCKS;
-        #[expect(clippy::indexing_slicing, reason = "the position is a remainder of the number of locks")]
-        self.locks[position].lock().await
-    }
-
     /// Has the writer make a change: it is on disk and published when this returns.
     async fn change(&self, operation: Operation) -> Result<Effect, LocalError> {
         let (reply, answer) = oneshot::channel();
         self.requests.send(Request { operation, reply }).await.map_err(|_| LocalError::Stopped)?;
         answer.await.map_err(|_| LocalError::Stopped)?
-    }
-
-    /// Brings the catalog up to a change whose lock is held. What cannot be done now is done later.
-    async fn push_all(&self, effect: &Effect, mode: Mode) {
-        for target in &effect.targets {
-            let Err(error) = self.push_locked(target, mode).await else { continue };
-            tracing::warn!(
-                target: "agent",
-                error = %error,
-                "Registration is kept and will be synchronised later: {}",
-                describe(target)
-            );
-            self.request_comparison();
-            return;
-        }
-    }
-
-    async fn push_locked(&self, target: &Target, mode: Mode) -> Result<(), ProposeError> {
-        for _ in 0..ADOPTIONS_MAX {
-            self.see_written().await?;
-            match self.plan(target, mode) {
-                Plan::InSync => return Ok(()),
-                Plan::Propose(commands) => return self.propose_all(target, commands).await,
-                Plan::AdoptTags(tags) => {
-                    let Target::Service(id) = target else { return Ok(()) };
-                    let adopted = self.change(Operation::AdoptTags { id: id.clone(), tags }).await;
-                    adopted.map_err(|error| ProposeError::Stopped(error.to_string()))?;
-                }
-            }
-        }
-        // Somebody changes the tags faster than they can be read; the next comparison goes on.
-        Ok(())
-    }
-
-    /// Waits until this agent's copy of the catalog shows what was written here before.
-    async fn see_written(&self) -> Result<(), ProposeError> {
-        match self.written.load(Ordering::Acquire) {
-            0 => Ok(()),
-            written => self.proposer.refresh(written).await,
-        }
-    }
-
-    fn plan(&self, target: &Target, mode: Mode) -> Plan {
-        let state = self.catalog.state();
-        let records = self.records.load_full();
-        let node = self.node.load();
-        let entry = state.node_entry(&fold(&node.name)).map(AsRef::as_ref);
-        View { node: &node, records: &records, entry, server: self.server }.plan(target, mode)
-    }
-
-    async fn propose_all(&self, target: &Target, commands: Vec<Command>) -> Result<(), ProposeError> {
-        for command in commands {
-            let applied = self.proposer.propose(command).await?;
-            self.written.fetch_max(applied.index, Ordering::AcqRel);
-            match applied.outcome {
-                Ok(()) => tracing::info!(target: "agent", "Synced {}", describe(target)),
-                Err(refusal) => {
-                    tracing::warn!(target: "agent", error = %refusal, "The catalog refused {}", describe(target));
-                }
-            }
-        }
-        Ok(())
     }
 }
 
@@ -451,14 +451,6 @@ fn warn_of(warnings: Vec<String>) {
 
 fn named(what: &str, id: &str, error: LocalError) -> LocalError {
     LocalError::Invalid(format!("Failed to register {what} \"{id}\": {error}"))
-}
-
-fn describe(target: &Target) -> String {
-    match target {
-        Target::Node => "node info".to_owned(),
-        Target::Service(id) => format!("service: service={id}"),
-        Target::Check(id) => format!("check: check={id}"),
-    }
 }
 
 #[cfg(test)]

@@ -7,17 +7,30 @@
 //! A clone shares everything, so that a change can be tried on a clone, made durable, and only then published.
 //! Ids are compared without regard to ASCII case, as in the catalog, and shown as they were given.
 
-use std::{collections::HashSet, sync::Arc};
+mod maintenance;
+mod results;
+
+use std::{
+    collections::{HashMap, HashSet},
+    sync::Arc,
+};
 
 use imbl::OrdMap;
 use serde::{Deserialize, Serialize};
 
+pub(crate) use self::{
+    maintenance::NODE as MAINTENANCE_OF_NODE,
+    results::{CheckResult, Noted, Remembered},
+};
 use super::{
     LocalError, LocalState, Source, build,
     build::fold,
     definition::{CheckSpec, ServiceDefinition},
 };
 use crate::catalog::model::{Check, Service, Status};
+
+/// Which checks there are, by their folded ids: what is to be run, without results.
+pub(crate) type Specs = OrdMap<String, Arc<CheckSpec>>;
 
 /// What is synchronised with the catalog in one step: its id is folded.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -79,6 +92,18 @@ pub(crate) enum Operation {
         id: String,
         tags: Vec<String>,
     },
+    /// A service, or the node, goes into maintenance or comes out of it.
+    SetMaintenance {
+        service_id: Option<String>,
+        enable: bool,
+        reason: String,
+        token: String,
+    },
+    /// A service whose check has been critical for too long is removed, if that is still so.
+    Reap {
+        check: String,
+        spec: Arc<CheckSpec>,
+    },
     /// What configuration files declare now. `keep_api` is whether registrations by the API outlast it.
     Reload {
         services: Vec<ServiceDefinition>,
@@ -118,13 +143,24 @@ pub(crate) struct Records {
     node: Arc<str>,
     services: OrdMap<String, KeptService>,
     checks: OrdMap<String, KeptCheck>,
+    /// The definitions of `checks` again, so that who runs them sees at once that a result changed none.
+    specs: Specs,
     shown: Arc<LocalState>,
+    /// Results from before the start, for checks that files declare and that are not there yet.
+    remembered: Arc<HashMap<String, Remembered>>,
 }
 
 impl Records {
     /// An empty table of the node `node`.
     pub(crate) fn new(node: &str) -> Self {
-        Self { node: Arc::from(node), services: OrdMap::new(), checks: OrdMap::new(), shown: Arc::default() }
+        Self {
+            node: Arc::from(node),
+            services: OrdMap::new(),
+            checks: OrdMap::new(),
+            specs: OrdMap::new(),
+            shown: Arc::default(),
+            remembered: Arc::default(),
+        }
     }
 
     /// What was kept, and the files of checks whose service is gone (a crash between the two removals).
@@ -163,6 +199,10 @@ impl Records {
             Operation::DeregisterService { id } => effect.known = self.remove_service(&fold(&id), &mut effect),
             Operation::DeregisterCheck { id } => effect.known = self.remove_check(&fold(&id), &mut effect),
             Operation::AdoptTags { id, tags } => effect.known = self.adopt_tags(&fold(&id), tags),
+            Operation::SetMaintenance { service_id, enable, reason, token } => {
+                self.set_maintenance(service_id.as_deref(), enable, &reason, &token, &mut effect)?;
+            }
+            Operation::Reap { check, spec } => effect.known = self.reap(&check, &spec, &mut effect),
             Operation::Reload { services, checks, keep_api } => {
                 let mut next = self.clone();
                 next.reload(&services, checks, keep_api, &mut effect)?;
@@ -172,6 +212,11 @@ impl Records {
         effect.targets.sort_unstable();
         effect.targets.dedup();
         Ok(effect)
+    }
+
+    /// Which checks there are.
+    pub(crate) fn specs(&self) -> &Specs {
+        &self.specs
     }
 
     /// A service by its folded id.
@@ -211,7 +256,7 @@ impl Records {
         if replace {
             let named: HashSet<String> = specs.iter().map(|spec| fold(&spec.id)).collect();
             let old = self.services.get(&key).map(|kept| kept.checks.clone()).unwrap_or_default();
-            for check in old.iter().filter(|check| !named.contains(*check)) {
+            for check in old.iter().filter(|check| !named.contains(*check) && !maintenance::is_one(check)) {
                 self.remove_check(check, effect);
             }
         }
@@ -270,11 +315,20 @@ impl Records {
         }
         let old = self.checks.get(&key).cloned();
         // Consul shows no type for a check that stands alone in a configuration file.
-        let kind = if source == Source::Config && service.is_none() { "" } else { spec.kind() };
-        let prior = result.or(old.as_ref().map(|old| old.check.as_ref()));
+        let kind = match spec.kind() {
+            _ if source == Source::Config && service.is_none() => "",
+            "" if maintenance::is_one(&key) => maintenance::KIND,
+            kind => kind,
+        };
+        let spec = Arc::new(spec);
+        // The same definition stays the same one, so that nobody who follows it is disturbed.
+        let spec = old.as_ref().map(|old| &old.spec).filter(|old| **old == spec).cloned().unwrap_or(spec);
+        let remembered = if old.is_none() { self.remembered(&key, &spec) } else { None };
+        let prior = result.or(old.as_ref().map(|old| old.check.as_ref())).or(remembered.as_ref());
         let check = Arc::new(build::check(&self.node, &spec, kind, service.as_deref(), prior));
         effect.targets.push(target_of(&check));
-        if old.as_ref().is_some_and(|old| old.source == source && *old.spec == spec && *old.check == *check) {
+        if old.as_ref().is_some_and(|old| old.source == source && Arc::ptr_eq(&old.spec, &spec) && *old.check == *check)
+        {
             return true;
         }
         self.note_check_file(&key, &spec, source, &check, old.as_ref(), effect);
@@ -285,7 +339,10 @@ impl Records {
             kept.checks.push(key.clone());
         }
         Arc::make_mut(&mut self.shown).checks.insert(check.id.clone(), check.clone());
-        self.checks.insert(key, KeptCheck { source, spec: Arc::new(spec), check });
+        if !self.specs.get(&key).is_some_and(|known| Arc::ptr_eq(known, &spec)) {
+            self.specs.insert(key.clone(), spec.clone());
+        }
+        self.checks.insert(key, KeptCheck { source, spec, check });
         true
     }
 
@@ -332,6 +389,7 @@ impl Records {
         }
         self.unlink_check(key, &kept);
         self.checks.remove(key);
+        self.specs.remove(key);
         true
     }
 
@@ -398,7 +456,7 @@ impl Records {
         let gone: Vec<String> = self
             .checks
             .iter()
-            .filter(|(key, kept)| goes(kept.source) && !checks_now.contains(*key))
+            .filter(|(key, kept)| goes(kept.source) && !checks_now.contains(*key) && !maintenance::is_one(key))
             .map(|(key, _)| key.clone())
             .collect();
         for key in gone {

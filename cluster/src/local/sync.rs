@@ -51,6 +51,8 @@ pub(crate) struct View<'a> {
     pub(crate) entry: Option<&'a NodeEntry>,
     /// Whether this agent is a server, whose `consul` service the leader registers.
     pub(crate) server: bool,
+    /// Whether only words of the check of that folded id wait to be told: a comparison lets them wait.
+    pub(crate) words_wait: &'a dyn Fn(&str) -> bool,
 }
 
 impl View<'_> {
@@ -71,14 +73,14 @@ impl View<'_> {
         match target {
             Target::Node if self.node_is_shown() => Plan::InSync,
             Target::Node => Plan::Propose(vec![Command::Register(self.node.registration())]),
-            Target::Check(key) => self.plan_check(key),
+            Target::Check(key) => self.plan_check(key, mode),
             Target::Service(key) => self.plan_service(key, mode),
         }
     }
 
-    fn plan_check(&self, key: &str) -> Plan {
+    fn plan_check(&self, key: &str, mode: Mode) -> Plan {
         match (self.records.check(key), self.remote_check(key)) {
-            (Some(local), Some(remote)) if check_is_shown(local, remote) => Plan::InSync,
+            (Some(local), Some(remote)) if self.is_shown(local, remote, mode) => Plan::InSync,
             (Some(local), _) => Plan::Propose(vec![self.register(None, vec![(**local).clone()])]),
             (None, Some(remote)) if !remote.id.eq_ignore_ascii_case(SERF_HEALTH) => {
                 Plan::Propose(vec![self.deregister("", &remote.id)])
@@ -104,15 +106,15 @@ impl View<'_> {
         {
             return Plan::AdoptTags(remote.tags.clone());
         }
-        self.plan_known_service(key, local, remote)
+        self.plan_known_service(key, local, remote, mode)
     }
 
-    fn plan_known_service(&self, key: &str, local: &Service, remote: Option<&Arc<Service>>) -> Plan {
+    fn plan_known_service(&self, key: &str, local: &Service, remote: Option<&Arc<Service>>, mode: Mode) -> Plan {
         let shown = remote.is_some_and(|remote| service_is_shown(local, remote));
         let checks: Vec<Check> = self
             .records
             .checks_of(key)
-            .filter(|check| !self.remote_check(&check.id).is_some_and(|remote| check_is_shown(check, remote)))
+            .filter(|check| !self.remote_check(&check.id).is_some_and(|remote| self.is_shown(check, remote, mode)))
             .map(|check| (**check).clone())
             .collect();
         let mut commands = Vec::new();
@@ -127,6 +129,12 @@ impl View<'_> {
 
     fn remote_check(&self, id: &str) -> Option<&Arc<Check>> {
         self.entry.and_then(|entry| entry.check(id))
+    }
+
+    /// Whether the catalog's check is ours, words aside that are to be told later.
+    fn is_shown(&self, local: &Check, remote: &Check, mode: Mode) -> bool {
+        let words_wait = mode == Mode::Compare && local.output != remote.output && (self.words_wait)(&fold(&local.id));
+        facts_are_shown(local, remote) && (words_wait || local.output == remote.output)
     }
 
     fn node_is_shown(&self) -> bool {
@@ -166,11 +174,15 @@ pub(crate) fn service_is_shown(local: &Service, remote: &Service) -> bool {
 
 /// Whether the catalog's check is the one declared, whatever it fills in itself.
 pub(crate) fn check_is_shown(local: &Check, remote: &Check) -> bool {
+    facts_are_shown(local, remote) && local.output == remote.output
+}
+
+/// The same without what is only said to people.
+fn facts_are_shown(local: &Check, remote: &Check) -> bool {
     local.id == remote.id
         && local.name == remote.name
         && local.status == remote.status
         && local.notes == remote.notes
-        && local.output == remote.output
         && local.service_id.eq_ignore_ascii_case(&remote.service_id)
         && local.kind == remote.kind
         && local.definition == remote.definition

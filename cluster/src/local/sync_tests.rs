@@ -51,7 +51,7 @@ fn entry(records: &Records) -> NodeEntry {
 /// All that would be proposed, in short.
 fn proposals(records: &Records, entry: Option<&NodeEntry>) -> Vec<String> {
     let node = own_node();
-    let view = View { node: &node, records, entry, server: true };
+    let view = View { node: &node, records, entry, server: true, words_wait: &|_| false };
     let mut all = Vec::new();
     for target in view.targets() {
         match view.plan(&target, Mode::Compare) {
@@ -118,7 +118,13 @@ fn what_is_unknown_here_is_removed_but_not_what_the_leader_keeps() {
     let mut shown = records(vec![declared("a", &["x"]), declared("consul", &[])], &["n", SERF_HEALTH]);
     assert_eq!(proposals(&records(vec![], &[]), Some(&entry(&shown))), ["deregister a", "deregister n"]);
     shown.apply(Operation::DeregisterService { id: "a".to_owned() }).unwrap();
-    let client = View { node: &own_node(), records: &records(vec![], &[]), entry: Some(&entry(&shown)), server: false };
+    let client = View {
+        node: &own_node(),
+        records: &records(vec![], &[]),
+        entry: Some(&entry(&shown)),
+        server: false,
+        words_wait: &|_| false,
+    };
     assert_eq!(client.targets(), [Target::Service("consul".to_owned()), Target::Check("n".to_owned())]);
 }
 
@@ -146,7 +152,7 @@ fn tags_others_may_change_are_taken_over_unless_just_registered() {
     let ours = records(vec![tagged("ours", true)], &[]);
     assert_eq!(proposals(&ours, Some(&shown)), ["adopt theirs"]);
     let node = own_node();
-    let view = View { node: &node, records: &ours, entry: Some(&shown), server: true };
+    let view = View { node: &node, records: &ours, entry: Some(&shown), server: true, words_wait: &|_| false };
     let Plan::Propose(commands) = view.plan(&Target::Service("a".to_owned()), Mode::Registered) else {
         panic!("nothing proposed");
     };

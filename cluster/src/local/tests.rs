@@ -57,7 +57,13 @@ impl Host {
         let (tasks, stop) = (TaskTracker::new(), CancellationToken::new());
         let node = OwnNode { name: "n1".to_owned(), address: "10.0.0.1".to_owned(), ..OwnNode::default() };
         let scripts = ScriptPolicy::default();
-        let options = Options { node, server: true, scripts, data_dir: data_dir.map(Path::to_owned) };
+        let options = Options {
+            node,
+            server: true,
+            scripts,
+            data_dir: data_dir.map(Path::to_owned),
+            update_interval: Duration::ZERO,
+        };
         let local = Local::start(options, consensus.catalog.clone(), consensus.clone(), &tasks, stop.clone()).await?;
         Ok(Self { local, consensus: consensus.clone(), tasks, stop })
     }

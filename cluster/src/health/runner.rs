@@ -1,0 +1,368 @@
+//! The task that runs the checks: follows which there are, starts what is due, takes what was found, and has those told
+//! critical whose programs did not report.
+//!
+//! ```text
+//!   specs ─► added, changed, removed ─► times ─► due ─► runs (at most so many at once) ─► verdict ─► local
+//! ```
+//!
+//! It wakes at least every [`LOOK`] while there is something to miss, and so knows when this process stood still (stopped,
+//! starved): a run that fell into such a time and failed is repeated, and programs get the time back to report.
+
+use std::{
+    collections::{HashMap, VecDeque},
+    sync::Arc,
+    time::Duration,
+};
+
+use imbl::ordmap::DiffItem;
+use tokio::{sync::watch, task::JoinSet, time::Instant};
+use tokio_util::sync::CancellationToken;
+
+use super::{
+    Outcome, STALL, Shared, output,
+    probe::Probe,
+    schedule::{Grid, LATE},
+    verdict::Verdict,
+};
+use crate::{
+    catalog::model::Status,
+    due::Due,
+    local::{Specs, definition::CheckSpec},
+};
+
+/// How long this task sleeps at most while there is something to miss.
+const LOOK: Duration = Duration::from_millis(500);
+/// Runs at once that only talk to others. What is due beyond that waits in order, one entry a check.
+const NETWORK_MAX: usize = 256;
+/// Runs at once that take a process.
+const PROCESS_MAX: usize = 64;
+/// How long a service that could not be removed is left.
+const REAP_AGAIN: Duration = Duration::from_secs(1);
+
+/// Runs until `stop`.
+pub(super) async fn run(shared: Arc<Shared>, stop: CancellationToken) {
+    let specs = shared.local.specs();
+    let runner = Runner {
+        shared,
+        specs,
+        seen: Specs::new(),
+        checks: HashMap::new(),
+        due: Due::default(),
+        lanes: [Lane::new(NETWORK_MAX), Lane::new(PROCESS_MAX)],
+        runs: JoinSet::new(),
+        ids: HashMap::new(),
+        reaping: JoinSet::new(),
+        stalls: 0,
+    };
+    // What is under way ends with this task.
+    stop.run_until_cancelled_owned(runner.run()).await;
+}
+
+struct Runner {
+    shared: Arc<Shared>,
+    specs: watch::Receiver<Specs>,
+    /// Which checks this task knows of.
+    seen: Specs,
+    /// Those of them that look for themselves.
+    checks: HashMap<String, Looking>,
+    due: Due,
+    lanes: [Lane; 2],
+    runs: JoinSet<Outcome>,
+    /// Which run is whose.
+    ids: HashMap<tokio::task::Id, Run>,
+    reaping: JoinSet<()>,
+    /// How often this process stood still.
+    stalls: u64,
+}
+
+/// A check that looks for itself.
+struct Looking {
+    spec: Arc<CheckSpec>,
+    probe: Arc<Probe>,
+    grid: Grid,
+    verdict: Verdict,
+    /// Its run that is under way, or waits in its lane.
+    run: Option<Underway>,
+}
+
+enum Underway {
+    Waiting { since: Instant },
+    Running(tokio::task::AbortHandle),
+}
+
+struct Run {
+    key: String,
+    spec: Arc<CheckSpec>,
+    lane: usize,
+    stalls: u64,
+    repeated: bool,
+}
+
+/// Runs of one kind: how many there may be, and what waits.
+struct Lane {
+    free: usize,
+    waiting: VecDeque<String>,
+}
+
+impl Lane {
+    fn new(free: usize) -> Self {
+        Self { free, waiting: VecDeque::new() }
+    }
+}
+
+impl Runner {
+    async fn run(mut self) {
+        self.follow();
+        loop {
+            let wake = self.next_wake();
+            tokio::select! {
+                changed = self.specs.changed() => if changed.is_err() { return },
+                Some(ended) = self.runs.join_next_with_id() => {
+                    self.notice_stall(wake);
+                    self.ended(ended);
+                }
+                () = self.shared.earlier.notified() => {}
+                () = sleep_until(wake) => {}
+                Some(_) = self.reaping.join_next() => {}
+            }
+            self.notice_stall(wake);
+            if self.specs.has_changed().unwrap_or(false) {
+                self.follow();
+            }
+            self.expire();
+            self.reap();
+            self.start_due();
+        }
+    }
+
+    /// When there is something to do, or to look at the clock.
+    fn next_wake(&self) -> Option<Instant> {
+        let tables = self.shared.tables.lock();
+        let times = [self.due.next(), tables.deadlines.next(), tables.reaper.next()];
+        let idle = self.runs.is_empty() && tables.deadlines.is_empty();
+        drop(tables);
+        let look = (!idle).then(|| Instant::now() + LOOK);
+        times.into_iter().flatten().chain(look).min()
+    }
+
+    /// Gives time back if this task was to wake long ago.
+    fn notice_stall(&mut self, wake: Option<Instant>) {
+        let Some(late) = wake.map(|wake| wake.elapsed()).filter(|late| *late >= STALL) else { return };
+        self.stalls += 1;
+        let mut tables = self.shared.tables.lock();
+        tables.deadlines.stalled(late);
+        tables.reaper.stalled(late);
+        drop(tables);
+        tracing::warn!(target: "agent", "This process stood still for {late:?}: checks are given the time back");
+    }
+
+    /// Takes in what changed of which checks there are.
+    fn follow(&mut self) {
+        let now = Instant::now();
+        let next = self.specs.borrow_and_update().clone();
+        let before = std::mem::replace(&mut self.seen, next.clone());
+        for item in before.diff(&next) {
+            match item {
+                DiffItem::Add(key, spec) => self.add(key, spec, now),
+                DiffItem::Remove(key, spec) => self.remove(key, spec),
+                DiffItem::Update { old: (key, old), new: (_, new) } => {
+                    if !Arc::ptr_eq(old, new) {
+                        self.remove(key, old);
+                        self.add(key, new, now);
+                    }
+                }
+            }
+        }
+    }
+
+    fn add(&mut self, key: &str, spec: &Arc<CheckSpec>, now: Instant) {
+        let (status, said) = self.shared.local.latest(key).unwrap_or_default();
+        {
+            let mut tables = self.shared.tables.lock();
+            self.shared.mind(&mut tables, key, spec, &status);
+            if spec.ttl.is_some() {
+                tables.deadlines.add(key, spec, now, false);
+            }
+        }
+        let probe = match Probe::new(spec, &self.shared.options) {
+            Ok(None) => return,
+            Ok(Some(probe)) => Arc::new(probe),
+            Err(error) => {
+                tracing::warn!(target: "agent", "Check cannot be run: check={} error={error}", spec.id);
+                let outcome = Outcome { status: Status::Critical, output: error.to_string() };
+                self.shared.submit(&mut self.shared.tables.lock(), key, spec, outcome);
+                return;
+            }
+        };
+        let grid = Grid::new(spec.interval.unwrap_or_default(), now, rand::random());
+        let verdict = if said.is_empty() { Verdict::unknown() } else { Verdict::known() };
+        self.due.set(key, grid.next());
+        self.checks.insert(key.to_owned(), Looking { spec: spec.clone(), probe, grid, verdict, run: None });
+    }
+
+    fn remove(&mut self, key: &str, spec: &Arc<CheckSpec>) {
+        let mut tables = self.shared.tables.lock();
+        tables.deadlines.remove(key, spec);
+        tables.reaper.remove(key);
+        drop(tables);
+        self.due.remove(key);
+        let Some(looking) = self.checks.remove(key) else { return };
+        match looking.run {
+            Some(Underway::Running(run)) => run.abort(),
+            Some(Underway::Waiting { .. }) => {
+                self.lanes.iter_mut().for_each(|lane| lane.waiting.retain(|waiting| waiting != key));
+            }
+            None => {}
+        }
+    }
+
+    /// Tells those critical whose programs did not report in time.
+    fn expire(&mut self) {
+        let now = Instant::now();
+        loop {
+            let mut tables = self.shared.tables.lock();
+            let Some((key, spec)) = tables.deadlines.expire(now) else { return };
+            let (_, said) = self.shared.local.latest(&key).unwrap_or_default();
+            tracing::warn!(target: "agent", "Check missed TTL, is now critical: check={}", spec.id);
+            let outcome = Outcome { status: Status::Critical, output: output::expired(&said) };
+            self.shared.submit(&mut tables, &key, &spec, outcome);
+        }
+    }
+
+    /// Removes services that were critical for too long.
+    fn reap(&mut self) {
+        let now = Instant::now();
+        while let Some(key) = { self.shared.tables.lock().reaper.reap(now) } {
+            let Some(spec) = self.seen.get(&*key).cloned() else { continue };
+            let shared = self.shared.clone();
+            self.reaping.spawn(async move {
+                match shared.local.reap(&key, &spec).await {
+                    Ok(true) => tracing::info!(
+                        target: "agent",
+                        "Check for service has been critical for too long; deregistered service: service={} check={}",
+                        spec.service_id,
+                        spec.id
+                    ),
+                    Ok(false) => {}
+                    Err(error) => {
+                        tracing::warn!(target: "agent", "Cannot remove service: service={} error={error}", spec.service_id);
+                        shared.tables.lock().reaper.again(&key, Instant::now() + REAP_AGAIN);
+                        shared.earlier.notify_one();
+                    }
+                }
+            });
+        }
+    }
+
+    /// Starts what is due and fits.
+    fn start_due(&mut self) {
+        let now = Instant::now();
+        while let Some((at, key)) = self.due.pop(now) {
+            let Some(looking) = self.checks.get_mut(&*key) else { continue };
+            let mut skipped = looking.grid.advance(now);
+            self.due.set(&key, looking.grid.next());
+            if looking.run.is_some() {
+                skipped += 1;
+            } else {
+                looking.run = Some(Underway::Waiting { since: at });
+                let lane = lane_of(&looking.spec);
+                if let Some(lane) = self.lanes.get_mut(lane) {
+                    lane.waiting.push_back(key.to_string());
+                }
+            }
+            if skipped > 0 {
+                metrics::counter!("usher.health.skipped").increment(skipped);
+            }
+        }
+        for lane in 0..self.lanes.len() {
+            while let Some(key) = self.lanes.get_mut(lane).and_then(Lane::take) {
+                self.start(key, lane, false);
+            }
+        }
+    }
+
+    /// Starts a run for which there is room.
+    fn start(&mut self, key: String, lane: usize, repeated: bool) {
+        let Some(looking) = self.checks.get_mut(&key) else {
+            return self.free(lane);
+        };
+        if let Some(Underway::Waiting { since }) = looking.run
+            && since.elapsed() > LATE
+        {
+            metrics::counter!("usher.health.late").increment(1);
+        }
+        let probe = looking.probe.clone();
+        let handle = self.runs.spawn(async move { probe.run().await });
+        let run = Run { key, spec: looking.spec.clone(), lane, stalls: self.stalls, repeated };
+        self.ids.insert(handle.id(), run);
+        looking.run = Some(Underway::Running(handle));
+    }
+
+    fn free(&mut self, lane: usize) {
+        if let Some(lane) = self.lanes.get_mut(lane) {
+            lane.free += 1;
+        }
+    }
+
+    /// Takes what a run found.
+    fn ended(&mut self, ended: Result<(tokio::task::Id, Outcome), tokio::task::JoinError>) {
+        let (id, outcome) = match ended {
+            Ok((id, outcome)) => (id, Some(outcome)),
+            Err(error) => (error.id(), None),
+        };
+        let Some(Run { key, spec, lane, stalls, repeated }) = self.ids.remove(&id) else { return };
+        let current = self.checks.get_mut(&key).filter(|looking| Arc::ptr_eq(&looking.spec, &spec));
+        let (Some(looking), Some(outcome)) = (current, outcome) else {
+            return self.free(lane);
+        };
+        looking.run = None;
+        if outcome.status != Status::Passing && stalls != self.stalls && !repeated {
+            // It may have failed because this process stood still: that says nothing of what was checked.
+            return self.start(key, lane, true);
+        }
+        let (known, said) = self.shared.local.latest(&key).unwrap_or_default();
+        let judged = looking.verdict.judge(&spec, &known, outcome.status.clone());
+        tracing::debug!(target: "agent", "Check was run: check={} status={}", spec.id, outcome.status.as_str());
+        match judged {
+            Some(status) => {
+                if status != known {
+                    tell(&spec, &status);
+                }
+                let outcome = Outcome { status, output: outcome.output };
+                self.shared.submit(&mut self.shared.tables.lock(), &key, &spec, outcome);
+            }
+            None => drop(said),
+        }
+        self.free(lane);
+    }
+}
+
+impl Lane {
+    /// Takes what has waited longest, if there is room for it.
+    fn take(&mut self) -> Option<String> {
+        if self.free == 0 {
+            return None;
+        }
+        let key = self.waiting.pop_front()?;
+        self.free -= 1;
+        Some(key)
+    }
+}
+
+fn lane_of(spec: &CheckSpec) -> usize {
+    usize::from(!spec.args.is_empty())
+}
+
+fn tell(spec: &CheckSpec, status: &Status) {
+    match status {
+        Status::Passing => tracing::info!(target: "agent", "Check is now passing: check={}", spec.id),
+        status => tracing::warn!(target: "agent", "Check is now {}: check={}", status.as_str(), spec.id),
+    }
+}
+
+async fn sleep_until(at: Option<Instant>) {
+    match at {
+        Some(at) => tokio::time::sleep_until(at).await,
+        None => std::future::pending().await,
+    }
+}
