@@ -75,7 +75,7 @@ mod tests {
             ((1, 1, 1), known, 'c', "pwcwp", "pwcwp"),
             ((3, 0, 0), known, 'c', "ppcppppc", "cccccppc"),
             ((3, 0, 0), known, 'c', "wpw", "ccw"),
-            ((0, 0, 3), known, 'p', "ccpccccp", "ppppppcp"),
+            ((0, 0, 3), known, 'p', "ccpccccp", "pppppccp"),
             ((0, 2, 4), known, 'p', "cccccp", "pwwccp"),
             ((0, 1, 3), known, 'p', "ccc", "wwc"),
             // Nothing gets better by failing.
