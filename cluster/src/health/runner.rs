@@ -116,7 +116,11 @@ impl Runner {
         loop {
             let wake = self.next_wake();
             tokio::select! {
-                changed = self.specs.changed() => if changed.is_err() { return },
+                changed = self.specs.changed() => match changed {
+                    // To be taken in below, as those that came with something else.
+                    Ok(()) => self.specs.mark_changed(),
+                    Err(_) => return,
+                },
                 Some(ended) = self.runs.join_next_with_id() => {
                     self.notice_stall(wake);
                     self.ended(ended);
