@@ -67,7 +67,7 @@ fn measure(binary: &Path, folder: &Path, flags: &[&str], kind: &str) -> Result<V
         figure(name("processor time a second"), "ms", (after.used - before.used).as_secs_f64() * 1000.0 / seconds),
         figure(name("resident memory"), "MiB", agent.rss_mib()?),
         figure(name("requests done of those due"), "%", 100.0 * (after.answered - before.answered) as f64 / due),
-        figure(name("runs that began late"), "", after.late - before.late),
+        figure(name("runs that were late or left out"), "", after.late - before.late),
         figure(name("entries of the log meanwhile"), "", (after.log - before.log) as f64),
         figure(name("checks not passing at the end"), "", ill as f64),
         figure(name("time to register them"), "s", registered.as_secs_f64()),
@@ -95,12 +95,17 @@ impl Moment {
     }
 }
 
-/// Runs that began later than they should have, as the agent counts them; not a number where it does not.
+/// Runs that began later than they should have or not at all, as the agent counts them; not a number where it does not.
 fn late(agent: &Agent) -> Result<f64> {
-    let metrics = Http::local(agent.http).get("/v1/agent/metrics")?.json();
-    let counters = metrics["Counters"].as_array().into_iter().flatten();
-    let ours = counters.filter(|counter| counter["Name"].as_str().is_some_and(|name| name.ends_with(".checks.late")));
-    Ok(ours.map(|counter| counter["Count"].as_f64().unwrap_or(0.0)).last().unwrap_or(f64::NAN))
+    let metrics = Http::local(agent.http).get("/v1/agent/metrics?format=prometheus")?.text();
+    if !metrics.contains("usher_") {
+        return Ok(f64::NAN);
+    }
+    let figure = |name: &str| {
+        let line = metrics.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
+        line.and_then(|figure| figure.trim().parse().ok()).unwrap_or(0.0)
+    };
+    Ok(figure("usher_health_late") + figure("usher_health_skipped"))
 }
 
 fn register(agent: &Agent, servers: &Servers) -> Result<()> {
