@@ -38,7 +38,8 @@ pub fn registration(service: &ServiceDefinition) -> Value {
     Value::Object(body.0)
 }
 
-fn check(check: &CheckSpec) -> Value {
+/// One of its `Checks`.
+pub fn check(check: &CheckSpec) -> Value {
     let mut body = Body::default();
     body.text("CheckID", &check.id);
     body.text("Name", &check.name);

@@ -5,6 +5,7 @@
 //! ```
 
 pub mod body;
+pub mod check;
 pub mod deregister;
 pub mod files;
 pub mod lease;

@@ -4,7 +4,7 @@ use std::{path::PathBuf, process::ExitCode};
 
 use usher_cluster::{catalog::model::ServiceAddress, local::definition::ServiceDefinition};
 
-use super::{body::registration, files, lease};
+use super::{body::registration, check::CheckFlags, files, lease};
 use crate::{
     client::{Client, flags::ClusterFlags},
     commands::{
@@ -22,6 +22,8 @@ use crate::{
 ///
 /// Examples:
 ///     usher services register -name=web -port=8080 -tag=blue -meta=version=3
+///     usher services register -name=web -port=8080 -check-http=http://127.0.0.1:8080/health -check-interval=5s
+///     usher services register -name=db -port=5432 -check-tcp=127.0.0.1:5432 -check-deregister-after=1h
 ///     usher services register web.json db.hcl
 ///     usher services register -name=web -port=8080 -lease=10s -exec ./web-server --port 8080
 ///
@@ -54,6 +56,8 @@ pub struct Args {
     /// Files with definitions, JSON or HCL, or directories of them.
     #[arg(value_name = "file")]
     files: Vec<PathBuf>,
+    #[command(flatten)]
+    check: CheckFlags,
     #[command(flatten)]
     lease: lease::LeaseFlags,
     #[command(flatten)]
@@ -100,6 +104,7 @@ fn by_flags(args: &Args) -> Result<Option<ServiceDefinition>, CommandError> {
         port: args.port,
         ..ServiceDefinition::default()
     };
+    service.checks.extend(args.check.check()?);
     args.lease.declare(&mut service);
     for Pair { key, value } in &args.tagged_address {
         service.tagged_addresses.insert(key.clone(), tagged_address(value)?);
