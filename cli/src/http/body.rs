@@ -195,7 +195,8 @@ impl Fields {
         }
     }
 
-    fn mismatch(&self, name: &str, found: &Value, expected: &'static str) -> BodyError {
+    /// The error for a field of the wrong type.
+    pub(super) fn mismatch(&self, name: &str, found: &Value, expected: &'static str) -> BodyError {
         mismatch(&format!("{}.{name}", self.path), found, expected)
     }
 }

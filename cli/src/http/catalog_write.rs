@@ -9,7 +9,7 @@ use usher_cluster::{
     access::Permission,
     catalog::{
         command::{Command, Deregistration, Registration},
-        model::{Check, CheckDefinition, Service, ServiceAddress, Status, Weights},
+        model::{Check, CheckDefinition, LaterDefinition, Service, ServiceAddress, Status, Weights},
     },
 };
 
@@ -102,10 +102,20 @@ fn complete_service(service: &mut Service) -> Result<(), Failure> {
 
 /// The kind a definition speaks of.
 fn kind_of(definition: &CheckDefinition) -> &'static str {
+    let later = definition.later.as_deref();
+    let of = |target: fn(&LaterDefinition) -> &String| later.is_some_and(|later| !target(later).is_empty());
     if !definition.http.is_empty() {
         "http"
     } else if !definition.tcp.is_empty() {
         "tcp"
+    } else if of(|later| &later.udp) {
+        "udp"
+    } else if of(|later| &later.h2ping) {
+        "h2ping"
+    } else if of(|later| &later.dns) {
+        "dns"
+    } else if of(|later| &later.grpc) {
+        "grpc"
     } else {
         ""
     }
@@ -231,6 +241,7 @@ fn decode_definition(mut fields: Fields) -> Result<CheckDefinition, BodyError> {
         interval_ns: fields.duration("Interval")?,
         timeout_ns: fields.duration("Timeout")?,
         deregister_critical_service_after_ns: fields.duration("DeregisterCriticalServiceAfter")?,
+        later: decode_later(&mut fields)?,
     };
     // Accepted and not kept by Consul's catalog either.
     fields.ignore(&[
@@ -241,14 +252,34 @@ fn decode_definition(mut fields: Fields) -> Result<CheckDefinition, BodyError> {
         "ScriptArgs",
         "DockerContainerID",
         "Shell",
-        "GRPC",
-        "GRPCUseTLS",
         "AliasNode",
         "AliasService",
         "TTL",
     ]);
     fields.finish()?;
     Ok(definition)
+}
+
+/// What later versions keep of a definition, if it says any of it.
+fn decode_later(fields: &mut Fields) -> Result<Option<Box<LaterDefinition>>, BodyError> {
+    let h2ping_use_tls = match fields.take("H2PingUseTLS") {
+        None => None,
+        Some(Value::Bool(tls)) => Some(tls),
+        Some(other) => return Err(fields.mismatch("H2PingUseTLS", &other, "bool")),
+    };
+    let later = LaterDefinition {
+        disable_redirects: fields.switch("DisableRedirects")?,
+        udp: fields.text("UDP")?,
+        h2ping: fields.text("H2Ping")?,
+        h2ping_use_tls,
+        grpc: fields.text("GRPC")?,
+        grpc_use_tls: fields.switch("GRPCUseTLS")?,
+        dns: fields.text("DNS")?,
+        dns_server: fields.text("DNSServer")?,
+        dns_type: fields.text("DNSType")?,
+        dns_expect: fields.texts("DNSExpect")?,
+    };
+    Ok((later != LaterDefinition::default()).then(|| Box::new(later)))
 }
 
 /// The form of a node's id, with Consul's texts.
@@ -295,6 +326,28 @@ mod tests {
         assert_eq!((one.id.as_str(), &one.status), ("c1", &Status::Passing));
         assert_eq!((two.id.as_str(), &two.status), ("two", &Status::Other("odd".into())));
         assert_eq!((two.kind.as_str(), two.definition.interval_ns), ("tcp", 10_000_000_000));
+    }
+
+    #[test]
+    fn the_later_kinds_are_kept() {
+        let later = |definition: serde_json::Value| {
+            let body = json!({"Node": "x", "Address": "a", "Check": {"Name": "c", "Definition": definition}});
+            let check = registration(body.to_string().as_bytes()).unwrap().checks.remove(0);
+            (
+                check.kind,
+                serde_json::to_value(crate::http::check_definition::DefinitionView(&check.definition)).unwrap(),
+            )
+        };
+        for (definition, kind) in [
+            (json!({"HTTP": "http://a/", "DisableRedirects": true, "Interval": "10s"}), "http"),
+            (json!({"UDP": "a:1"}), "udp"),
+            (json!({"H2PING": "a:1", "H2PingUseTLS": false}), "h2ping"),
+            (json!({"GRPC": "a:1", "GRPCUseTLS": true}), "grpc"),
+            (json!({"DNS": "a.b", "DNSServer": "a:53", "DNSType": "MX", "DNSExpect": ["10 m"]}), "dns"),
+        ] {
+            assert_eq!(later(definition.clone()), (kind.to_owned(), definition));
+        }
+        assert_eq!(later(json!({"TTL": "10s"})), (String::new(), json!({})));
     }
 
     #[test]

@@ -14,6 +14,7 @@ mod agent;
 mod body;
 mod catalog;
 mod catalog_write;
+mod check_definition;
 #[cfg(test)]
 mod client_tests;
 mod context;

@@ -5,14 +5,13 @@
 
 use std::{collections::BTreeMap, sync::Arc};
 
-use serde::{Serialize, Serializer, ser::SerializeMap};
+use serde::{Serialize, Serializer};
 use usher_cluster::catalog::{
     Instance, NodeEntry,
-    model::{Check, CheckDefinition, Node, Service, ServiceAddress, Weights},
+    model::{Check, Node, Service, ServiceAddress, Weights},
 };
 
-use super::maintenance;
-use crate::config::duration;
+use super::{check_definition::DefinitionView, maintenance};
 
 /// A map, or `null` when there is nothing in it.
 pub(super) fn map_or_null<V: Serialize>(map: &BTreeMap<String, V>) -> Option<&BTreeMap<String, V>> {
@@ -218,43 +217,6 @@ impl<'a> From<&'a Check> for CheckView<'a> {
             create_index: check.create_index,
             modify_index: check.modify_index,
         }
-    }
-}
-
-/// How a check is run; what was not given is left out.
-struct DefinitionView<'a>(&'a CheckDefinition);
-
-impl Serialize for DefinitionView<'_> {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let definition = self.0;
-        let mut map = serializer.serialize_map(None)?;
-        for (name, nanoseconds) in [
-            ("Interval", definition.interval_ns),
-            ("Timeout", definition.timeout_ns),
-            ("DeregisterCriticalServiceAfter", definition.deregister_critical_service_after_ns),
-        ] {
-            if nanoseconds != 0 {
-                map.serialize_entry(name, &duration::format(duration::from_nanos(nanoseconds)))?;
-            }
-        }
-        if !definition.http.is_empty() {
-            map.serialize_entry("HTTP", &definition.http)?;
-        }
-        if !definition.tls_server_name.is_empty() {
-            map.serialize_entry("TLSServerName", &definition.tls_server_name)?;
-        }
-        if definition.tls_skip_verify {
-            map.serialize_entry("TLSSkipVerify", &true)?;
-        }
-        if !definition.header.is_empty() {
-            map.serialize_entry("Header", &definition.header)?;
-        }
-        for (name, value) in [("Method", &definition.method), ("Body", &definition.body), ("TCP", &definition.tcp)] {
-            if !value.is_empty() {
-                map.serialize_entry(name, value)?;
-            }
-        }
-        map.end()
     }
 }
 

@@ -143,6 +143,35 @@ pub struct CheckDefinition {
     pub timeout_ns: i64,
     /// Nanoseconds after which a critical instance is removed, 0 for never.
     pub deregister_critical_service_after_ns: i64,
+    /// The kinds that Consul 1.8's catalog does not keep; few checks have one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub later: Option<Box<LaterDefinition>>,
+}
+
+/// The part of a definition that Consul 1.8's catalog does not keep.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct LaterDefinition {
+    /// Whether redirects of an HTTP check are results.
+    pub disable_redirects: bool,
+    /// Address of a UDP check.
+    pub udp: String,
+    /// Address of an HTTP/2 ping.
+    pub h2ping: String,
+    /// Whether that is over TLS, where it is said.
+    pub h2ping_use_tls: Option<bool>,
+    /// Target of a gRPC check.
+    pub grpc: String,
+    /// Whether that is over TLS.
+    pub grpc_use_tls: bool,
+    /// Name a resolver is asked for.
+    pub dns: String,
+    /// The resolver.
+    pub dns_server: String,
+    /// The type asked for.
+    pub dns_type: String,
+    /// What the answer must hold.
+    pub dns_expect: Vec<String>,
 }
 
 /// The result of a check. Consul's catalog accepts any text, so unknown ones are kept as they came.

@@ -22,7 +22,7 @@ use crate::{
 ///
 /// Examples:
 ///     usher services register -name=web -port=8080 -tag=blue -meta=version=3
-///     usher services register -name=web -port=8080 -check-http=http://127.0.0.1:8080/health -check-interval=5s
+///     usher services register -name=web -port=8080 -check-http=http://localhost:8080/ -check-interval=5s
 ///     usher services register -name=db -port=5432 -check-tcp=127.0.0.1:5432 -check-deregister-after=1h
 ///     usher services register web.json db.hcl
 ///     usher services register -name=web -port=8080 -lease=10s -exec ./web-server --port 8080
@@ -57,9 +57,9 @@ pub struct Args {
     #[arg(value_name = "file")]
     files: Vec<PathBuf>,
     #[command(flatten)]
-    check: CheckFlags,
-    #[command(flatten)]
     lease: lease::LeaseFlags,
+    #[command(flatten)]
+    check: CheckFlags,
     #[command(flatten)]
     pub(super) cluster: ClusterFlags,
 }
