@@ -58,7 +58,7 @@ impl Order<Check> for ById {
 
 /// By the instance a check belongs to, then by its id.
 #[derive(Clone, Copy, Debug)]
-pub struct ByInstance;
+pub(super) struct ByInstance;
 
 impl Order<Check> for ByInstance {
     fn place(check: &Check) -> Place<'_> {
