@@ -117,7 +117,7 @@ impl Runner {
             let wake = self.next_wake();
             tokio::select! {
                 changed = self.specs.changed() => match changed {
-                    // To be taken in below, as those that came with something else.
+                    // Taken in below, with what changes meanwhile.
                     Ok(()) => self.specs.mark_changed(),
                     Err(_) => return,
                 },
