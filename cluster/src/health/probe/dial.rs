@@ -94,6 +94,7 @@ impl HostPort {
         Ok(Self::new(host, port))
     }
 
+    /// The name, or the address without brackets.
     pub(super) fn host(&self) -> &str {
         &self.host
     }

@@ -16,7 +16,7 @@ use http::{HeaderValue, Method, StatusCode, header::HOST};
 use url::Url;
 
 use self::{exchange::Answer, hop::Hop};
-use super::{Limit, Outcome, ProbeError, critical, dial::DialError, passing, text, tls, warning};
+use super::{Limit, Outcome, ProbeError, critical, passing, stream::OpenError, text, tls, warning};
 use crate::{health::options::Tls, local::definition::CheckSpec};
 
 /// Requests of one run, the first among them.
@@ -37,10 +37,8 @@ pub(super) struct Http {
 /// Why a request has no answer; worded as Go does.
 #[derive(Debug, thiserror::Error)]
 enum HttpError {
-    #[error("{0}")]
-    Dial(#[from] DialError),
-    #[error("{0}")]
-    Tls(#[from] tls::TlsError),
+    #[error(transparent)]
+    Open(#[from] OpenError),
     #[error("context deadline exceeded (Client.Timeout exceeded while awaiting headers)")]
     Timeout,
     #[error("EOF")]

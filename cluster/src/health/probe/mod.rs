@@ -15,19 +15,25 @@
 //! Proxies named in the environment are not used: a check asks the one it names.
 
 mod dial;
+mod dns;
+mod docker;
+mod grpc;
+mod h2ping;
 mod http;
 mod output;
 mod script;
+mod stream;
 mod tcp;
 mod text;
 mod tls;
+mod udp;
 
 use std::time::Duration;
 
 use futures_util::future::BoxFuture;
 use tokio::time::Instant;
 
-use self::{http::Http, script::Script, tcp::Tcp};
+use self::{dns::Dns, docker::Docker, grpc::Grpc, h2ping::H2Ping, http::Http, script::Script, tcp::Tcp, udp::Udp};
 use super::{Options, Outcome};
 use crate::{catalog::model::Status, local::definition::CheckSpec};
 
@@ -58,7 +64,12 @@ pub(crate) struct Probe {
 enum Kind {
     Http(Box<Http>),
     Tcp(Box<Tcp>),
+    Udp(Box<Udp>),
+    H2Ping(Box<H2Ping>),
+    Grpc(Box<Grpc>),
+    Dns(Box<Dns>),
     Script(Box<Script>),
+    Docker(Box<Docker>),
 }
 
 /// When a run has to be over, and how long that was when it began.
@@ -76,7 +87,9 @@ impl Probe {
         let Some(probe) = Self::parse(spec, options)? else { return Ok(None) };
         match &probe.kind {
             Kind::Http(http) => http.prepare()?,
-            Kind::Tcp(_) | Kind::Script(_) => {}
+            Kind::H2Ping(h2ping) => h2ping.prepare()?,
+            Kind::Grpc(grpc) => grpc.prepare()?,
+            Kind::Tcp(_) | Kind::Udp(_) | Kind::Dns(_) | Kind::Script(_) | Kind::Docker(_) => {}
         }
         Ok(Some(probe))
     }
@@ -86,10 +99,16 @@ impl Probe {
         let kind = match spec.kind() {
             "http" => Kind::Http(Box::new(Http::parse(spec, &options.tls, output_max)?)),
             "tcp" => Kind::Tcp(Box::new(Tcp::parse(spec)?)),
+            "udp" => Kind::Udp(Box::new(Udp::parse(spec)?)),
+            "h2ping" => Kind::H2Ping(Box::new(H2Ping::parse(spec, &options.tls)?)),
+            "grpc" => Kind::Grpc(Box::new(Grpc::parse(spec, &options.tls)?)),
+            "dns" => Kind::Dns(Box::new(Dns::parse(spec, output_max)?)),
+            "docker" => Kind::Docker(Box::new(Docker::parse(spec, output_max)?)),
             "script" => Kind::Script(Box::new(Script::parse(spec, output_max)?)),
             _ => return Ok(None),
         };
-        let usual = if matches!(kind, Kind::Script(_)) { SCRIPT_TIMEOUT } else { TIMEOUT };
+        let runs_a_program = matches!(kind, Kind::Script(_) | Kind::Docker(_));
+        let usual = if runs_a_program { SCRIPT_TIMEOUT } else { TIMEOUT };
         let timeout = spec.timeout.filter(|timeout| !timeout.is_zero()).unwrap_or(usual);
         Ok(Some(Self { kind, timeout }))
     }
@@ -102,7 +121,12 @@ impl Probe {
         match &self.kind {
             Kind::Http(http) => Box::pin(http.run(limit)),
             Kind::Tcp(tcp) => Box::pin(tcp.run(limit)),
+            Kind::Udp(udp) => Box::pin(udp.run(limit)),
+            Kind::H2Ping(h2ping) => Box::pin(h2ping.run(limit)),
+            Kind::Grpc(grpc) => Box::pin(grpc.run(limit)),
+            Kind::Dns(dns) => Box::pin(dns.run(limit)),
             Kind::Script(script) => Box::pin(script.run(limit)),
+            Kind::Docker(docker) => Box::pin(docker.run(limit)),
         }
     }
 }

@@ -1,4 +1,29 @@
-//! The last bytes of what a program prints, in bounded memory. Pure.
+//! The last bytes of what a program prints, in bounded memory and read at a bounded pace. Pure.
+
+use std::time::Duration;
+
+/// Read as fast as it comes; from then on [`PACED_BYTES`] each [`PACE`]: 16 MB/s at most.
+const UNPACED_BYTES: u64 = 1024 * 1024;
+const PACED_BYTES: u64 = 64 * 1024;
+/// How long to wait when [`Pace::is_due`].
+pub(super) const PACE: Duration = Duration::from_millis(4);
+
+/// When the reader of a flood has to wait.
+#[derive(Default)]
+pub(super) struct Pace {
+    waited_at: u64,
+}
+
+impl Pace {
+    /// Whether to wait now that so many bytes were read in all.
+    pub(super) fn is_due(&mut self, total: u64) -> bool {
+        let due = total > UNPACED_BYTES && total - self.waited_at >= PACED_BYTES;
+        if due {
+            self.waited_at = total;
+        }
+        due
+    }
+}
 
 /// Keeps the last `limit` bytes of what is pushed; its memory grows with what came, up to that.
 pub(super) struct Tail {
@@ -65,6 +90,13 @@ mod tests {
         let mut tail = Tail::new(4);
         tail.push(b"ab\xff");
         assert_eq!(tail.into_text(), "ab\u{fffd}");
+    }
+
+    #[test]
+    fn a_flood_is_read_piece_by_piece() {
+        let mut pace = Pace::default();
+        let waits = (0..2 * 1024).filter(|chunk| pace.is_due(chunk * 1024)).count();
+        assert_eq!(waits, 16);
     }
 
     proptest! {

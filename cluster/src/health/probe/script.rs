@@ -25,17 +25,17 @@ use tokio::{
     time::{sleep, timeout, timeout_at},
 };
 
-use super::{Limit, Outcome, ProbeError, critical, output::Tail, passing, text, warning};
+use super::{
+    Limit, Outcome, ProbeError, critical,
+    output::{PACE, Pace, Tail},
+    passing, text, warning,
+};
 use crate::local::definition::CheckSpec;
 
 /// How long a killed program may take to be gone; the kernel may hold it longer (a disk that does not answer).
 pub(super) const REAPED_WITHIN: Duration = Duration::from_secs(1);
 /// Read at once.
 const CHUNK: usize = 8 * 1024;
-/// Read as fast as it comes; from then on [`PACED_BYTES`] each [`PACE`]: 16 MB/s at most.
-const UNPACED_BYTES: u64 = 1024 * 1024;
-const PACED_BYTES: u64 = 64 * 1024;
-const PACE: Duration = Duration::from_millis(4);
 /// Read of what a program left in the pipe when it ended: the most a pipe holds without privileges.
 const LEFT_MAX: u64 = 1024 * 1024;
 
@@ -133,10 +133,9 @@ impl Run {
     /// Reads until the program has ended.
     async fn watch(&mut self, child: &mut Child) -> io::Result<ExitStatus> {
         let mut chunk = vec![0; CHUNK];
-        let mut paced = 0;
+        let mut pace = Pace::default();
         while !self.at_end {
-            if self.tail.total() > UNPACED_BYTES && self.tail.total() - paced > PACED_BYTES {
-                paced = self.tail.total();
+            if pace.is_due(self.tail.total()) {
                 tokio::select! {
                     biased;
                     status = child.wait() => return status,

@@ -2,17 +2,27 @@
 
 use std::{
     net::{Ipv4Addr, SocketAddr},
+    path::PathBuf,
+    sync::Arc,
     time::Duration,
 };
 
+use rustls::{
+    RootCertStore, ServerConfig,
+    crypto::aws_lc_rs,
+    pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject as _},
+    server::WebPkiClientVerifier,
+};
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
     net::{TcpListener, TcpStream},
     sync::mpsc,
 };
 
+use tokio_rustls::TlsAcceptor;
+
 use super::{Options, Outcome, Probe};
-use crate::local::definition::CheckSpec;
+use crate::{health::options::Tls, local::definition::CheckSpec};
 
 /// Long enough for anything that ends by itself on a busy machine.
 pub(super) const AMPLE: Duration = Duration::from_secs(60);
@@ -22,6 +32,12 @@ pub(super) const SHORT: Duration = Duration::from_millis(200);
 /// Runs a definition once.
 pub(super) async fn run(spec: CheckSpec) -> Outcome {
     probe(spec).run().await
+}
+
+/// The same with other options.
+pub(super) async fn run_with(spec: CheckSpec, options: &Options) -> Outcome {
+    let spec = CheckSpec { timeout: spec.timeout.or(Some(AMPLE)), ..spec };
+    Probe::new(&spec, options).expect("valid").expect("looks for itself").run().await
 }
 
 /// The probe of a definition that has one.
@@ -76,5 +92,62 @@ pub(super) async fn request(stream: &mut TcpStream) -> String {
             Ok(0) | Err(_) => return text,
             Ok(_) => {}
         }
+    }
+}
+
+/// An authority of its own, in a folder, and a certificate of it for `localhost` and 127.0.0.1.
+pub(super) struct Authority {
+    folder: tempfile::TempDir,
+    chain: Vec<CertificateDer<'static>>,
+    key: PrivateKeyDer<'static>,
+}
+
+impl Authority {
+    pub(super) fn new() -> Self {
+        let mut parameters = rcgen::CertificateParams::new(Vec::new()).expect("no names");
+        parameters.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
+        let ca_key = rcgen::KeyPair::generate().expect("a key");
+        let ca = parameters.self_signed(&ca_key).expect("signed");
+        let issuer = rcgen::Issuer::new(parameters, ca_key);
+        let names = vec!["localhost".to_owned(), "127.0.0.1".to_owned()];
+        let key = rcgen::KeyPair::generate().expect("a key");
+        let leaf = rcgen::CertificateParams::new(names).expect("names").signed_by(&key, &issuer).expect("signed");
+        let folder = tempfile::tempdir().expect("a folder");
+        let write = |name: &str, pem: String| std::fs::write(folder.path().join(name), pem).expect("written");
+        write("ca.pem", ca.pem());
+        write("leaf.pem", leaf.pem());
+        write("leaf.key", key.serialize_pem());
+        let chain = vec![leaf.der().clone()];
+        let key = PrivateKeyDer::try_from(key.serialize_der()).expect("a key");
+        Self { folder, chain, key }
+    }
+
+    pub(super) fn file(&self, name: &str) -> PathBuf {
+        self.folder.path().join(name)
+    }
+
+    /// Options whose checks trust this authority.
+    pub(super) fn trusted(&self) -> Options {
+        Options { tls: Tls { ca_file: Some(self.file("ca.pem")), ..Tls::default() }, ..Options::default() }
+    }
+
+    /// The server's side; with `clients` it wants certificates of this authority.
+    pub(super) fn acceptor(&self, protocol: &[u8], clients: bool) -> TlsAcceptor {
+        let provider = Arc::new(aws_lc_rs::default_provider());
+        let builder = ServerConfig::builder_with_provider(provider.clone())
+            .with_safe_default_protocol_versions()
+            .expect("versions");
+        let builder = if clients {
+            let mut roots = RootCertStore::empty();
+            let ca = CertificateDer::from_pem_file(self.file("ca.pem")).expect("readable");
+            roots.add(ca).expect("a certificate");
+            let verifier = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider).build();
+            builder.with_client_cert_verifier(verifier.expect("a verifier"))
+        } else {
+            builder.with_no_client_auth()
+        };
+        let mut config = builder.with_single_cert(self.chain.clone(), self.key.clone_key()).expect("they fit");
+        config.alpn_protocols = vec![protocol.to_vec()];
+        TlsAcceptor::from(Arc::new(config))
     }
 }

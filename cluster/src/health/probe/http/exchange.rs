@@ -1,11 +1,5 @@
 //! One request and its answer over a connection of their own.
 
-use std::{
-    future::{Future, poll_fn},
-    pin::pin,
-    task::Poll,
-};
-
 use bytes::Bytes;
 use http::{HeaderValue, Request, Response, StatusCode, header::LOCATION};
 use http_body_util::{BodyExt as _, Full};
@@ -16,10 +10,12 @@ use hyper::{
 };
 use hyper_util::rt::TokioIo;
 use tokio::time::timeout_at;
-use tokio_util::either::Either;
 
 use super::{Hop, Http, HttpError};
-use crate::health::probe::Limit;
+use crate::health::probe::{
+    Limit,
+    stream::{beside, open},
+};
 
 /// The most of an answer that is held at once: its head has to fit.
 const BUFFER_MAX: usize = 64 * 1024;
@@ -35,12 +31,7 @@ pub(super) enum Answer {
 impl Http {
     /// Makes one request. The connection lives in this future and ends with it.
     pub(super) async fn exchange(&self, hop: &Hop, limit: Limit) -> Result<Answer, HttpError> {
-        let stream = hop.target.connect(limit).await?;
-        let stream = if hop.is_secure() {
-            Either::Right(self.tls.connect(hop.target.host(), stream, limit).await?)
-        } else {
-            Either::Left(stream)
-        };
+        let stream = open(&hop.target, hop.is_secure().then_some(&self.tls), limit).await?;
         let (sender, connection) = http1::Builder::new()
             .title_case_headers(true)
             .max_buf_size(BUFFER_MAX)
@@ -95,23 +86,4 @@ async fn read(mut body: Incoming, into: &mut Vec<u8>, limit: usize) {
         let wanted = data.get(..limit - into.len()).unwrap_or(&data);
         into.extend_from_slice(wanted);
     }
-}
-
-/// Does `work` while `connection` carries it, both in this task: a task of its own for every connection would cost as much
-/// as the request. When the work is done the connection may say goodbye, but is not waited for.
-async fn beside<W: Future>(connection: impl Future, work: W) -> W::Output {
-    let mut connection = pin!(connection);
-    let mut work = pin!(work);
-    let mut open = true;
-    poll_fn(|context| {
-        let done = work.as_mut().poll(context);
-        if open {
-            open = connection.as_mut().poll(context).is_pending();
-        }
-        match done {
-            Poll::Pending if !open => work.as_mut().poll(context),
-            done => done,
-        }
-    })
-    .await
 }

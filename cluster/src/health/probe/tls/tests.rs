@@ -1,0 +1,124 @@
+use std::net::SocketAddr;
+
+use tokio::io::AsyncWriteExt as _;
+
+use super::*;
+use crate::{
+    catalog::model::Status,
+    health::{
+        Options,
+        probe::{
+            Probe,
+            testing::{Authority, SHORT, run_with, server},
+        },
+    },
+};
+
+/// An HTTPS server.
+async fn https(authority: &Authority, clients: bool) -> SocketAddr {
+    let acceptor = authority.acceptor(b"http/1.1", clients);
+    server(move |stream| {
+        let acceptor = acceptor.clone();
+        async move {
+            let Ok(mut stream) = acceptor.accept(stream).await else { return };
+            let _ = stream.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok").await;
+            let _ = tokio::io::copy(&mut stream, &mut tokio::io::sink()).await;
+        }
+    })
+    .await
+}
+
+fn spec(url: String) -> CheckSpec {
+    CheckSpec { http: url, ..CheckSpec::default() }
+}
+
+#[tokio::test]
+async fn certificates_are_verified_unless_that_is_not_wanted() {
+    let authority = Authority::new();
+    let address = https(&authority, false).await;
+    let trusted = authority.trusted();
+    let url = format!("https://localhost:{}/", address.port());
+    let outcome = run_with(spec(url.clone()), &trusted).await;
+    assert_eq!((outcome.status, outcome.output), (Status::Passing, format!("HTTP GET {url}: 200 OK Output: ok")));
+    // By its address, too.
+    assert_eq!(run_with(spec(format!("https://{address}/")), &trusted).await.status, Status::Passing);
+
+    let outcome = run_with(spec(url.clone()), &Options::default()).await;
+    assert_eq!(outcome.output, format!("Get \"{url}\": tls: invalid peer certificate: UnknownIssuer"));
+    let unverified = CheckSpec { tls_skip_verify: true, ..spec(url.clone()) };
+    assert_eq!(run_with(unverified, &Options::default()).await.status, Status::Passing);
+
+    let named = |name: &str| CheckSpec { tls_server_name: name.to_owned(), ..spec(format!("https://{address}/")) };
+    assert_eq!(run_with(named("localhost"), &trusted).await.status, Status::Passing);
+    let outcome = run_with(named("web.example"), &trusted).await;
+    assert!(
+        outcome.output.contains("tls: invalid peer certificate: certificate not valid for name \"web.example\""),
+        "{}",
+        outcome.output
+    );
+}
+
+#[tokio::test]
+async fn folders_of_authorities_and_own_certificates_are_used() {
+    let authority = Authority::new();
+    let address = https(&authority, true).await;
+    let url = format!("https://{address}/");
+    let folder = tempfile::tempdir().expect("a folder");
+    std::fs::copy(authority.file("ca.pem"), folder.path().join("one.pem")).expect("copied");
+    let anonymous =
+        Options { tls: Tls { ca_path: Some(folder.path().into()), ..Tls::default() }, ..Options::default() };
+    assert_eq!(run_with(spec(url.clone()), &anonymous).await.status, Status::Critical);
+    let mut known = anonymous;
+    known.tls.identity = Some((authority.file("leaf.pem"), authority.file("leaf.key")));
+    let outcome = run_with(spec(url), &known).await;
+    assert_eq!(outcome.status, Status::Passing, "{}", outcome.output);
+}
+
+#[tokio::test]
+async fn a_server_that_does_not_shake_hands_ends_in_time() {
+    let silent = server(|stream| async move {
+        std::future::pending::<()>().await;
+        drop(stream);
+    })
+    .await;
+    let plain = server(|mut stream| async move { drop(stream.write_all(b"HTTP/1.1 400 Bad\r\n\r\n").await) }).await;
+    let cases =
+        [(silent, "tls: handshake timeout"), (plain, "tls: received corrupt message of type InvalidContentType")];
+    for (address, reason) in cases {
+        let limited = CheckSpec { timeout: Some(SHORT), ..spec(format!("https://{address}/")) };
+        let outcome = run_with(limited, &Options::default()).await;
+        assert_eq!(outcome.output, format!("Get \"https://{address}/\": {reason}"));
+    }
+}
+
+#[test]
+fn checks_that_want_the_same_share_it() {
+    let authority = Authority::new();
+    let client = |skip_verify: bool| {
+        let spec = CheckSpec { tls_skip_verify: skip_verify, ..CheckSpec::default() };
+        Client::parse(&spec, &authority.trusted().tls, Alpn::Http1).expect("valid")
+    };
+    let (one, two, other) = (client(false), client(false), client(true));
+    let config = one.config().expect("made");
+    assert!(Arc::ptr_eq(&config, &two.config().expect("made")));
+    assert!(!Arc::ptr_eq(&config, &other.config().expect("made")));
+    // Files that were written since are read again.
+    let file = std::fs::File::options().append(true).open(authority.file("ca.pem")).expect("open");
+    file.set_modified(SystemTime::UNIX_EPOCH).expect("set");
+    assert!(!Arc::ptr_eq(&config, &client(false).config().expect("made")));
+}
+
+#[test]
+fn files_that_cannot_be_used_are_named() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let empty = folder.path().join("empty.pem");
+    std::fs::write(&empty, "").expect("written");
+    for (file, reason) in [(folder.path().join("none.pem"), "o such file"), (empty, "no certificate is in it")] {
+        let options = Options { tls: Tls { ca_file: Some(file.clone()), ..Tls::default() }, ..Options::default() };
+        let error = Probe::new(&spec("https://localhost/".to_owned()), &options).err().expect("refused").to_string();
+        assert!(error.starts_with(&format!("TLS: {}: ", file.display())), "{error}");
+        assert!(error.contains(reason), "{error}");
+        // A check without TLS does not need them.
+        assert!(Probe::new(&spec("http://localhost/".to_owned()), &options).is_ok());
+    }
+}

@@ -1,0 +1,90 @@
+//! `udp`: sends an empty datagram. An answer passes, and so does silence until the timeout, since most servers do not
+//! answer what is no request of theirs; only a refusal (ICMP: nobody listens there, no way to the host) is critical.
+//!
+//! So it tells that a socket is open, and not that anybody reads from it; and over a network that swallows ICMP, not even
+//! that. A run at a silent server takes the whole timeout.
+
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+
+use tokio::{net::UdpSocket, time::timeout_at};
+
+use super::{Limit, Outcome, ProbeError, critical, dial::HostPort, passing, text};
+use crate::local::definition::CheckSpec;
+
+/// A socket to knock at.
+pub(super) struct Udp {
+    target: HostPort,
+    /// As the definition has it.
+    given: Box<str>,
+}
+
+impl Udp {
+    pub(super) fn parse(spec: &CheckSpec) -> Result<Self, ProbeError> {
+        let target = HostPort::parse(&spec.udp).map_err(|error| ProbeError::field("UDP", &spec.udp, error))?;
+        Ok(Self { target, given: spec.udp.as_str().into() })
+    }
+
+    pub(super) async fn run(&self, limit: Limit) -> Outcome {
+        let addresses = match self.target.addresses("udp", limit).await {
+            Ok(addresses) => addresses,
+            Err(error) => return critical(error.to_string()),
+        };
+        let mut failure = String::new();
+        for address in addresses {
+            let knocked = async {
+                let socket = connected(address).await?;
+                socket.send(&[]).await?;
+                socket.recv(&mut [0]).await
+            };
+            // The local port is another one every time and not told: outputs that differ are changes.
+            match timeout_at(limit.deadline, knocked).await {
+                Ok(Ok(_)) | Err(_) => return passing(format!("UDP connect {}: Success", self.given)),
+                Ok(Err(error)) if failure.is_empty() => {
+                    failure = format!("read udp {address}: {}", text::io_error(&error));
+                }
+                Ok(Err(_)) => {}
+            }
+        }
+        critical(failure)
+    }
+}
+
+/// A socket that hears `peer` alone, refusals included.
+pub(super) async fn connected(peer: SocketAddr) -> std::io::Result<UdpSocket> {
+    let any = if peer.is_ipv4() { IpAddr::from(Ipv4Addr::UNSPECIFIED) } else { Ipv6Addr::UNSPECIFIED.into() };
+    let socket = UdpSocket::bind((any, 0)).await?;
+    socket.connect(peer).await?;
+    Ok(socket)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::health::probe::testing::{SHORT, run};
+
+    fn spec(udp: impl Into<String>) -> CheckSpec {
+        CheckSpec { udp: udp.into(), ..CheckSpec::default() }
+    }
+
+    #[tokio::test]
+    async fn an_answer_and_silence_pass() {
+        let silent = UdpSocket::bind("127.0.0.1:0").await.expect("a port is free");
+        let address = silent.local_addr().expect("bound");
+        let success = passing(format!("UDP connect {address}: Success"));
+        assert_eq!(run(CheckSpec { timeout: Some(SHORT), ..spec(address.to_string()) }).await, success);
+        // From here on it answers: the run ends long before its timeout.
+        tokio::spawn(async move {
+            while let Ok((_, peer)) = silent.recv_from(&mut [0]).await {
+                let _ = silent.send_to(b"pong", peer).await;
+            }
+        });
+        assert_eq!(run(spec(address.to_string())).await, success);
+    }
+
+    #[tokio::test]
+    async fn a_refusal_is_critical() {
+        let address = UdpSocket::bind("127.0.0.1:0").await.and_then(|it| it.local_addr()).expect("a port is free");
+        let outcome = run(spec(address.to_string())).await;
+        assert_eq!(outcome, critical(format!("read udp {address}: connection refused")));
+    }
+}
