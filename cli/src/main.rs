@@ -6,6 +6,7 @@ pub mod client;
 pub mod commands;
 pub mod config;
 pub mod definition;
+pub mod filter;
 pub mod http;
 pub mod logging;
 pub mod output;

@@ -32,6 +32,16 @@ pub fn go_int(text: &str) -> Result<i64, String> {
     })
 }
 
+/// A whole number as Go's programs write it: as [`go_int`], with underscores between digits.
+pub fn go_literal(text: &str) -> Result<i64, String> {
+    let misplaced = text.contains("__") || text.ends_with('_') || text.trim_start_matches(['-', '+']).starts_with('_');
+    let read = if misplaced { Err("parse error".into()) } else { go_int(&text.replace('_', "")) };
+    read.map_err(|problem| match problem.as_str() {
+        "parse error" => "it is no whole number".into(),
+        _ => problem,
+    })
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -47,5 +57,16 @@ mod tests {
             assert_eq!(go_int(text), Err("parse error".into()), "{text}");
         }
         assert_eq!(go_int("9223372036854775808"), Err("value out of range".into()));
+    }
+
+    #[test]
+    fn underscores_stand_between_digits() {
+        for (text, expected) in [("80", 80), ("1_000", 1000), ("0x_50", 80), ("-0b1_0", -2)] {
+            assert_eq!(go_literal(text), Ok(expected), "{text}");
+        }
+        for text in ["_1", "1_", "1__0", "-_1", "80.0", ""] {
+            assert_eq!(go_literal(text), Err("it is no whole number".into()), "{text}");
+        }
+        assert_eq!(go_literal("99999999999999999999"), Err("value out of range".into()));
     }
 }

@@ -2,14 +2,15 @@
 
 use std::sync::Arc;
 
-use usher_cluster::catalog::{NodeEntry, ServiceEntry, Topic, model::Node};
+use usher_cluster::catalog::{Instance, NodeEntry, ServiceEntry, Topic, model::Node};
 
 use super::{
     context::{Cx, Needed},
     query,
     reply::{Failure, Reply},
-    views,
+    selectors, views,
 };
+use crate::filter::Filter;
 
 /// `GET /v1/catalog/datacenters`: every datacenter known, nearest first.
 pub(super) async fn datacenters(cx: Cx) -> Result<Reply, Failure> {
@@ -20,9 +21,11 @@ pub(super) async fn datacenters(cx: Cx) -> Result<Reply, Failure> {
 /// `GET /v1/catalog/nodes`. `?near=` is accepted; the order by round-trip time needs coordinates, which are not kept
 /// yet, and an unknown distance keeps the order as it is.
 pub(super) async fn nodes(cx: Cx) -> Result<Reply, Failure> {
+    let filter = cx.filter_of_read(selectors::NODE)?;
     let (mut nodes, meta) = query::read(&cx, Topic::Nodes, |state| state.nodes()).await?;
     let wanted = cx.params.node_meta();
     nodes.retain(|node| has_meta(node, &wanted));
+    filter.retain(&mut nodes, |node| node);
     cx.visible(&mut nodes, |node| Needed::node(&node.name));
     let views: Vec<_> = nodes.iter().map(|node| views::NodeView::from(&**node)).collect();
     Ok(Reply::json(&views)?.with_meta(meta.uncached()))
@@ -40,17 +43,20 @@ pub(super) async fn services(cx: Cx) -> Result<Reply, Failure> {
 /// `GET /v1/catalog/service/:service`.
 pub(super) async fn service(cx: Cx) -> Result<Reply, Failure> {
     let name: Arc<str> = cx.name("Missing service name")?.into();
+    let filter = cx.filter_of_read(selectors::SERVICE_NODE)?;
     let (entry, meta) = query::read(&cx, Topic::Service(Arc::clone(&name)), |state| state.service(&name)).await?;
-    let instances = instances(&cx, entry.as_deref());
+    let instances = instances(&cx, entry.as_deref(), &filter);
     let views: Vec<_> = instances.iter().map(|instance| views::ServiceNodeView::from(&***instance)).collect();
     Ok(Reply::json(&views)?.with_meta(meta))
 }
 
-/// Those instances that carry every `?tag=` and whose node carries every `?node-meta=` and that the caller may read.
+/// Those instances that carry every `?tag=`, whose node carries every `?node-meta=`, that the filter keeps and that the
+/// caller may read.
 pub(super) fn instances<'a>(
     cx: &Cx,
     entry: Option<&'a ServiceEntry>,
-) -> Vec<&'a Arc<usher_cluster::catalog::Instance>> {
+    filter: &Filter<Instance>,
+) -> Vec<&'a Arc<Instance>> {
     let tags: Vec<&str> = cx.params.all("tag").collect();
     let wanted = cx.params.node_meta();
     let mut instances: Vec<_> = entry
@@ -58,7 +64,7 @@ pub(super) fn instances<'a>(
         .unwrap_or_default()
         .iter()
         .filter(|instance| tags.iter().all(|tag| has_tag(&instance.service.tags, tag)))
-        .filter(|instance| has_meta(&instance.node, &wanted))
+        .filter(|instance| has_meta(&instance.node, &wanted) && filter.keeps(instance))
         .collect();
     cx.visible(&mut instances, |instance| Needed::instance(&instance.node.name, &instance.service.name));
     instances
@@ -66,17 +72,21 @@ pub(super) fn instances<'a>(
 
 /// `GET /v1/catalog/node/:node`: the node and its instances by id, `null` for an unknown one.
 pub(super) async fn node(cx: Cx) -> Result<Reply, Failure> {
+    let filter = cx.filter_of_read(selectors::SERVICE)?;
     let (entry, meta) = node_entry(&cx).await?;
     let Some(entry) = entry else { return Ok(Reply::json(&())?.with_meta(meta)) };
     let mut services: Vec<_> = entry.services.iter().cloned().collect();
+    filter.retain(&mut services, |service| service);
     cx.visible(&mut services, |service| Needed::service(&service.name));
     Ok(Reply::json(&views::NodeServicesView::new(&entry, &services))?.with_meta(meta))
 }
 
 /// `GET /v1/catalog/node-services/:node`: the same as a list.
 pub(super) async fn node_services(cx: Cx) -> Result<Reply, Failure> {
+    let filter = cx.filter_of_read(selectors::SERVICE)?;
     let (entry, meta) = node_entry(&cx).await?;
     let mut services: Vec<_> = entry.iter().flat_map(|entry| entry.services.iter().cloned()).collect();
+    filter.retain(&mut services, |service| service);
     cx.visible(&mut services, |service| Needed::service(&service.name));
     let found = entry.as_deref().map(|entry| (entry, services.as_slice()));
     Ok(Reply::json(&views::NodeServiceListView::new(found))?.with_meta(meta))

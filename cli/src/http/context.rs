@@ -14,6 +14,7 @@ use usher_cluster::{
 };
 
 use super::{Api, Options, forward::View, params::Params, reply::Failure};
+use crate::filter::{Fields, Filter};
 
 /// A request on its way through a handler.
 pub(super) struct Cx {
@@ -65,6 +66,18 @@ impl Cx {
         let datacenter = if datacenter.is_empty() { self.params.value("dc") } else { datacenter };
         let Route::Local = self.api.agent.router().route(datacenter)?;
         Ok(datacenter)
+    }
+
+    /// What `?filter=` asks for in a list whose items have these selectors.
+    pub(super) fn filter<T>(&self, fields: Fields<T>) -> Result<Filter<T>, Failure> {
+        // 500 is what clients know from Consul.
+        let failed = |error| Failure::internal(format!("Failed to create boolean expression evaluator: {error}"));
+        Filter::compile(self.params.value("filter"), fields).map_err(failed)
+    }
+
+    /// The same for a read of the catalog.
+    pub(super) fn filter_of_read<T>(&self, fields: Fields<T>) -> Result<Filter<T>, Failure> {
+        self.filter(fields).map_err(Failure::of_read)
     }
 
     /// The path's last part, or 400 with `missing`.

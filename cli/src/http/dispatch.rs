@@ -191,9 +191,6 @@ fn prepare<B>(
         return Err(Failure::new(StatusCode::FORBIDDEN, "Access is restricted"));
     }
     let params = Params::parse(head.uri.query().unwrap_or_default()).map_err(Failure::bad_request)?;
-    if !params.value("filter").is_empty() {
-        return Err(Failure::bad_request("filter expressions are not supported yet"));
-    }
     let cx = Cx {
         api: Arc::clone(api),
         options: Arc::clone(options),

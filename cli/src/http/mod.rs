@@ -33,6 +33,9 @@ mod patient;
 mod query;
 mod reply;
 mod routes;
+mod selectors;
+#[cfg(test)]
+mod selectors_tests;
 mod serve;
 mod status;
 #[cfg(test)]

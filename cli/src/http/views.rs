@@ -243,7 +243,7 @@ impl<'a> From<&'a Instance> for HealthView<'a> {
 }
 
 /// `maintenance` where a check says so, else the worst status as the catalog counts it.
-fn aggregated_status(instance: &Instance) -> &str {
+pub(super) fn aggregated_status(instance: &Instance) -> &str {
     if instance.checks.iter().any(|check| maintenance::is_maintenance(&check.id)) {
         return maintenance::STATUS;
     }

@@ -11,13 +11,16 @@ use crate::http::{
     context::{Cx, Needed},
     query::{self, QueryOptions},
     reply::{Failure, Reply},
+    selectors,
     views::CheckView,
 };
 
 /// `GET /v1/agent/services`: by id.
 pub(in crate::http) async fn services(cx: Cx) -> Result<Reply, Failure> {
+    let filter = cx.filter(selectors::SERVICE)?;
     let state = cx.api.agent.local().state();
     let mut services: Vec<_> = state.services.iter().collect();
+    filter.retain(&mut services, |(_, service)| service);
     cx.visible(&mut services, |(_, service)| Needed::service(&service.name));
     let views: BTreeMap<&str, AgentServiceView<'_>> =
         services.into_iter().map(|(id, service)| (id.as_str(), AgentServiceView::from(&**service))).collect();
@@ -26,8 +29,10 @@ pub(in crate::http) async fn services(cx: Cx) -> Result<Reply, Failure> {
 
 /// `GET /v1/agent/checks`: by id.
 pub(in crate::http) async fn checks(cx: Cx) -> Result<Reply, Failure> {
+    let filter = cx.filter(selectors::CHECK)?;
     let state = cx.api.agent.local().state();
     let mut checks: Vec<_> = state.checks.iter().collect();
+    filter.retain(&mut checks, |(_, check)| check);
     cx.visible(&mut checks, |(_, check)| Needed::check(check));
     let views: BTreeMap<&str, CheckView<'_>> =
         checks.into_iter().map(|(id, check)| (id.as_str(), CheckView::from(&**check))).collect();
