@@ -4,6 +4,7 @@
 mod checks;
 mod http;
 mod judging;
+mod kinds;
 mod leases;
 mod maintenance;
 mod reload;
