@@ -198,7 +198,7 @@ impl Runner {
                 return;
             }
         };
-        let grid = Grid::new(spec.interval.unwrap_or_default(), now, rand::random());
+        let grid = Grid::new(spec.interval.unwrap_or_default(), now, self.checks.len(), rand::random());
         let verdict = if said.is_empty() { Verdict::unknown() } else { Verdict::known() };
         self.due.set(key, grid.next());
         self.checks.insert(key.to_owned(), Looking { spec: spec.clone(), probe, grid, verdict, run: None });

@@ -1,7 +1,7 @@
 //! When a check is run. Pure.
 //!
 //! ```text
-//!   first run: somewhere within the interval ─► then each interval after the start before, whatever a run takes
+//!   first run: at once, or spread where many begin together ─► then each interval after the start before
 //! ```
 //!
 //! What could not start in time is not made up for: the next run is at the next time of the same grid.
@@ -12,6 +12,9 @@ use tokio::time::Instant;
 
 /// An interval shorter than this is taken as this: a check is a look now and then.
 const INTERVAL_MIN: Duration = Duration::from_millis(100);
+/// Checks that begin together are spread over so much time each, at most over their interval: one that was just registered
+/// is known at once, and thousands that a start brings do not run all at the same moment, then or later.
+const SPREAD: Duration = Duration::from_millis(5);
 /// A run that starts later than it was due by more than this is counted as late.
 pub(super) const LATE: Duration = Duration::from_millis(250);
 
@@ -23,10 +26,11 @@ pub(super) struct Grid {
 }
 
 impl Grid {
-    /// Of a check that is new at `now`: `random` in 0..1 spreads those that come together.
-    pub(super) fn new(interval: Duration, now: Instant, random: f64) -> Self {
+    /// Of a check that is new at `now` beside `others`: `random` in 0..1 spreads them.
+    pub(super) fn new(interval: Duration, now: Instant, others: usize, random: f64) -> Self {
         let interval = interval.max(INTERVAL_MIN);
-        Self { interval, next: now + interval.mul_f64(random.clamp(0.0, 1.0)) }
+        let spread = SPREAD.saturating_mul(u32::try_from(others).unwrap_or(u32::MAX)).min(interval);
+        Self { interval, next: now + spread.mul_f64(random.clamp(0.0, 1.0)) }
     }
 
     /// When it is due.
@@ -52,7 +56,7 @@ mod tests {
     fn times_stay_on_their_grid() {
         let (start, five) = (Instant::now(), Duration::from_secs(5));
         let at = |seconds: f64| start + Duration::from_secs_f64(seconds);
-        let mut grid = Grid::new(five, start, 0.5);
+        let mut grid = Grid::new(five, start, 1_000_000, 0.5);
         assert_eq!(grid.next(), at(2.5));
         assert_eq!((grid.advance(at(2.5)), grid.next()), (0, at(7.5)));
         assert_eq!((grid.advance(at(12.0)), grid.next()), (0, at(12.5)));
@@ -61,10 +65,11 @@ mod tests {
     }
 
     #[test]
-    fn the_first_times_are_spread_over_the_interval() {
+    fn the_first_times_are_spread_where_many_begin() {
         let (start, five) = (Instant::now(), Duration::from_secs(5));
-        assert_eq!(Grid::new(five, start, 0.0).next(), start);
-        assert_eq!(Grid::new(five, start, 7.0).next(), start + five);
-        assert_eq!(Grid::new(Duration::ZERO, start, 1.0).next(), start + INTERVAL_MIN);
+        assert_eq!(Grid::new(five, start, 0, 0.9).next(), start, "one alone runs at once");
+        assert_eq!(Grid::new(five, start, 100, 0.5).next(), start + SPREAD * 50);
+        assert_eq!(Grid::new(five, start, 2_000, 7.0).next(), start + five, "at most over the interval");
+        assert_eq!(Grid::new(Duration::ZERO, start, usize::MAX, 1.0).next(), start + INTERVAL_MIN);
     }
 }
