@@ -115,7 +115,8 @@ pub(super) async fn start(mut options: Options, authorizer: Arc<dyn Authorizer>)
     let wan = wan.map(|sockets| start_wan(&options, &node_id, &keys, sockets, &tasks, &stop));
     tasks.spawn(stop.clone().run_until_cancelled_owned(members.feed(lan.watch())));
 
-    let health = Health::start(local.clone(), options.health.clone(), &tasks, stop.clone());
+    let health =
+        Health::start(local.clone(), options.health.clone(), options.data_dir.clone(), &tasks, stop.clone()).await;
     let inner = Arc::new(Inner {
         router: Router::new(&options.datacenter),
         data_dir: Mutex::new(data_dir),

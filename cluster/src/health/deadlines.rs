@@ -28,16 +28,12 @@ struct Entry {
 }
 
 impl Deadlines {
-    /// Takes in a check, which has its whole TTL from now on; one that is here already goes on. `expired` says that it
-    /// is known to have missed its time: it waits for a report.
-    pub(super) fn add(&mut self, key: &str, spec: &Arc<CheckSpec>, now: Instant, expired: bool) {
+    /// Takes in a check, which has its whole TTL from now on; one that is here already goes on.
+    pub(super) fn add(&mut self, key: &str, spec: &Arc<CheckSpec>, now: Instant) {
         if self.entries.get(key).is_some_and(|entry| Arc::ptr_eq(&entry.spec, spec)) {
             return;
         }
         self.set(key, spec, now);
-        if expired {
-            self.due.remove(key);
-        }
     }
 
     /// Takes a report.
@@ -118,9 +114,8 @@ mod tests {
         let (start, ten) = (Instant::now(), spec(10));
         let at = |seconds| start + Duration::from_secs(seconds);
         let mut deadlines = Deadlines::default();
-        deadlines.add("a", &ten, start, false);
-        deadlines.add("b", &ten, start, false);
-        deadlines.add("old", &ten, start, true);
+        deadlines.add("a", &ten, start);
+        deadlines.add("b", &ten, start);
         deadlines.report("a", &ten, at(6));
         deadlines.report("a", &ten, at(9));
         assert_eq!(expired(&mut deadlines, at(9)), [""; 0]);
@@ -128,9 +123,7 @@ mod tests {
         assert_eq!(expired(&mut deadlines, at(18)), [""; 0]);
         assert_eq!(expired(&mut deadlines, at(19)), ["a"]);
         assert_eq!(expired(&mut deadlines, at(99)), [""; 0]);
-        deadlines.report("old", &ten, at(99));
         deadlines.report("b", &ten, at(100));
-        assert_eq!(expired(&mut deadlines, at(109)), ["old"]);
         assert_eq!(deadlines.next(), Some(at(110)));
     }
 
@@ -139,10 +132,10 @@ mod tests {
         let (start, ten, two) = (Instant::now(), spec(10), spec(2));
         let at = |seconds| start + Duration::from_secs(seconds);
         let mut deadlines = Deadlines::default();
-        deadlines.add("a", &ten, start, false);
-        deadlines.add("a", &ten, at(5), false);
+        deadlines.add("a", &ten, start);
+        deadlines.add("a", &ten, at(5));
         assert_eq!(deadlines.next(), Some(at(10)));
-        deadlines.add("a", &two, at(5), false);
+        deadlines.add("a", &two, at(5));
         assert_eq!(deadlines.next(), Some(at(7)));
         deadlines.remove("a", &ten);
         assert_eq!(expired(&mut deadlines, at(7)), ["a"]);
@@ -150,7 +143,7 @@ mod tests {
         assert!(deadlines.is_empty());
         // A report may come before whoever runs the checks has heard of the definition.
         deadlines.report("b", &two, at(8));
-        deadlines.add("b", &two, at(9), false);
+        deadlines.add("b", &two, at(9));
         assert_eq!(deadlines.next(), Some(at(10)));
     }
 
@@ -159,9 +152,9 @@ mod tests {
         let (start, ten) = (Instant::now(), spec(10));
         let at = |seconds| start + Duration::from_secs(seconds);
         let mut deadlines = Deadlines::default();
-        deadlines.add("a", &ten, start, false);
+        deadlines.add("a", &ten, start);
         deadlines.stalled(Duration::from_secs(30));
-        deadlines.add("b", &ten, at(31), false);
+        deadlines.add("b", &ten, at(31));
         assert_eq!(expired(&mut deadlines, at(39)), [""; 0]);
         assert_eq!(expired(&mut deadlines, at(40)), ["a"]);
         assert_eq!(expired(&mut deadlines, at(41)), ["b"]);

@@ -11,26 +11,31 @@
 //! else a reload or a registration changes. Nothing here knows consensus, DNS or the HTTP API.
 //!
 //! One task (`runner`) keeps the times of all checks and starts what is due; a report of a program touches two tables in
-//! memory and, if it says nothing new, nothing else.
+//! memory and, if it says nothing new, nothing else. Another (`journal`) keeps the results for the next start.
 
 pub mod options;
 pub(crate) mod probe;
 
 mod deadlines;
+mod journal;
 mod output;
 mod reaper;
 mod runner;
 mod schedule;
 mod verdict;
 
-use std::{sync::Arc, time::Duration};
+use std::{collections::HashSet, path::PathBuf, sync::Arc, time::Duration};
 
 use parking_lot::Mutex;
 use tokio::{sync::Notify, time::Instant};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 pub use self::options::Options;
-use self::{deadlines::Deadlines, reaper::Reaper};
+use self::{
+    deadlines::Deadlines,
+    journal::{Journal, Kept},
+    reaper::Reaper,
+};
 use crate::{
     catalog::model::Status,
     local::{Local, Ticket, definition::CheckSpec, fold},
@@ -70,6 +75,7 @@ struct Shared {
     tables: Mutex<Tables>,
     /// Something is due earlier than the task knows.
     earlier: Notify,
+    journal: Arc<Journal>,
 }
 
 #[derive(Default)]
@@ -79,10 +85,32 @@ struct Tables {
 }
 
 impl Health {
-    /// Runs the checks of `local` on `tasks` until `stop`.
-    pub(crate) fn start(local: Arc<Local>, options: Options, tasks: &TaskTracker, stop: CancellationToken) -> Self {
-        let shared = Arc::new(Shared { local, options, tables: Mutex::default(), earlier: Notify::new() });
-        tasks.spawn(runner::run(shared.clone(), stop));
+    /// Runs the checks of `local` on `tasks` until `stop`. When this returns, those that were here before show the results
+    /// they had then, as kept in `data_dir`.
+    pub(crate) async fn start(
+        local: Arc<Local>,
+        options: Options,
+        data_dir: Option<PathBuf>,
+        tasks: &TaskTracker,
+        stop: CancellationToken,
+    ) -> Self {
+        let journal = Arc::new(Journal::default());
+        let shared = Shared {
+            local,
+            options,
+            tables: Mutex::default(),
+            earlier: Notify::new(),
+            journal: journal.clone(),
+        };
+        let shared = Arc::new(shared);
+        let mut restored = HashSet::new();
+        if let Some(data_dir) = data_dir {
+            let path = data_dir.clone();
+            let kept = crate::blocking::run(move || journal::read(&path)).await.unwrap_or_default();
+            restored = shared.restore(kept).await;
+            tasks.spawn(journal.run(shared.clone(), data_dir, stop.clone()));
+        }
+        tasks.spawn(runner::run(shared.clone(), restored, stop));
         Self { shared }
     }
 
@@ -114,7 +142,31 @@ impl Shared {
         let Outcome { status, output } = outcome;
         self.mind(tables, key, spec, &status);
         let output = if self.options.discard_output { String::new() } else { output };
-        self.local.submit(key, spec, status, output)
+        let ticket = self.local.submit(key, spec, status, output)?;
+        self.journal.touch(key);
+        Some(ticket)
+    }
+
+    /// Gives checks the results they had before this agent started; says which.
+    async fn restore(&self, kept: journal::Restored) -> HashSet<String> {
+        let away = kept.heard.and_then(|heard| crate::clock::now().duration_since(heard).ok());
+        let specs = self.local.specs().borrow().clone();
+        let mut restored = HashSet::new();
+        let mut last = None;
+        for (key, Kept { status, output }) in kept.results {
+            let Some(spec) = specs.get(&key) else { continue };
+            // Whoever could not report for longer than it may has missed its time, as if this agent had run.
+            let missed = spec.ttl.is_some_and(|ttl| away.is_none_or(|away| away > ttl));
+            let result = if missed { (Status::Critical, output::expired(&output)) } else { (status, output) };
+            last = self.local.submit(&key, spec, result.0, result.1).or(last);
+            restored.insert(key);
+        }
+        if let Some(last) = last {
+            // An agent that is stopped already shows nothing to anybody.
+            let _stopped = self.local.shown(last).await;
+            self.local.forget_untold();
+        }
+        restored
     }
 
     /// Notes since when a check is critical.

@@ -9,7 +9,7 @@
 //! starved): a run that fell into such a time and failed is repeated, and programs get the time back to report.
 
 use std::{
-    collections::{HashMap, VecDeque},
+    collections::{HashMap, HashSet, VecDeque},
     sync::Arc,
     time::Duration,
 };
@@ -39,8 +39,8 @@ const PROCESS_MAX: usize = 64;
 /// How long a service that could not be removed is left.
 const REAP_AGAIN: Duration = Duration::from_secs(1);
 
-/// Runs until `stop`.
-pub(super) async fn run(shared: Arc<Shared>, stop: CancellationToken) {
+/// Runs until `stop`. Of `restored` the results are known from before the start.
+pub(super) async fn run(shared: Arc<Shared>, restored: HashSet<String>, stop: CancellationToken) {
     let specs = shared.local.specs();
     let runner = Runner {
         shared,
@@ -53,6 +53,7 @@ pub(super) async fn run(shared: Arc<Shared>, stop: CancellationToken) {
         ids: HashMap::new(),
         reaping: JoinSet::new(),
         stalls: 0,
+        restored,
     };
     // What is under way ends with this task.
     stop.run_until_cancelled_owned(runner.run()).await;
@@ -73,6 +74,8 @@ struct Runner {
     reaping: JoinSet<()>,
     /// How often this process stood still.
     stalls: u64,
+    /// Checks whose status is a result from before the start, until they are taken in.
+    restored: HashSet<String>,
 }
 
 /// A check that looks for itself.
@@ -83,6 +86,8 @@ struct Looking {
     verdict: Verdict,
     /// Its run that is under way, or waits in its lane.
     run: Option<Underway>,
+    /// Whether its status is a result of a run.
+    has_run: bool,
 }
 
 enum Underway {
@@ -112,30 +117,27 @@ impl Lane {
 
 impl Runner {
     async fn run(mut self) {
-        self.follow();
         loop {
-            let wake = self.next_wake();
-            tokio::select! {
-                changed = self.specs.changed() => match changed {
-                    // Taken in below, with what changes meanwhile.
-                    Ok(()) => self.specs.mark_changed(),
-                    Err(_) => return,
-                },
-                Some(ended) = self.runs.join_next_with_id() => {
-                    self.notice_stall(wake);
-                    self.ended(ended);
-                }
-                () = self.shared.earlier.notified() => {}
-                () = sleep_until(wake) => {}
-                Some(_) = self.reaping.join_next() => {}
-            }
-            self.notice_stall(wake);
-            if self.specs.has_changed().unwrap_or(false) {
-                self.follow();
-            }
+            self.follow();
             self.expire();
             self.reap();
             self.start_due();
+            let wake = self.next_wake();
+            let ended = tokio::select! {
+                changed = self.specs.changed() => match changed {
+                    Ok(()) => None,
+                    Err(_) => return,
+                },
+                Some(ended) = self.runs.join_next_with_id() => Some(ended),
+                () = self.shared.earlier.notified() => None,
+                () = sleep_until(wake) => None,
+                Some(_) = self.reaping.join_next() => None,
+            };
+            // Before anything is judged that fell into it.
+            self.notice_stall(wake);
+            if let Some(ended) = ended {
+                self.ended(ended);
+            }
         }
     }
 
@@ -162,32 +164,44 @@ impl Runner {
 
     /// Takes in what changed of which checks there are.
     fn follow(&mut self) {
-        let now = Instant::now();
         let next = self.specs.borrow_and_update().clone();
+        if next.ptr_eq(&self.seen) {
+            return;
+        }
+        let now = Instant::now();
         let before = std::mem::replace(&mut self.seen, next.clone());
         for item in before.diff(&next) {
             match item {
-                DiffItem::Add(key, spec) => self.add(key, spec, now),
-                DiffItem::Remove(key, spec) => self.remove(key, spec),
+                DiffItem::Add(key, spec) => {
+                    let known = self.restored.contains(key);
+                    self.add(key, spec, now, known);
+                }
+                DiffItem::Remove(key, spec) => {
+                    self.remove(key, spec);
+                    self.shared.journal.touch(key);
+                }
                 DiffItem::Update { old: (key, old), new: (_, new) } => {
                     if !Arc::ptr_eq(old, new) {
+                        let known = self.checks.get(key).is_some_and(|looking| looking.has_run);
                         self.remove(key, old);
-                        self.add(key, new, now);
+                        self.add(key, new, now, known);
                     }
                 }
             }
         }
+        // They were those of the start.
+        self.restored = HashSet::new();
     }
 
-    fn add(&mut self, key: &str, spec: &Arc<CheckSpec>, now: Instant) {
-        let (status, said) = self.shared.local.latest(key).unwrap_or_default();
-        {
-            let mut tables = self.shared.tables.lock();
-            self.shared.mind(&mut tables, key, spec, &status);
-            if spec.ttl.is_some() {
-                tables.deadlines.add(key, spec, now, false);
-            }
+    /// Begins to run a check. `known` says whether its status is a result.
+    fn add(&mut self, key: &str, spec: &Arc<CheckSpec>, now: Instant, known: bool) {
+        let (status, _) = self.shared.local.latest(key).unwrap_or_default();
+        let mut tables = self.shared.tables.lock();
+        self.shared.mind(&mut tables, key, spec, &status);
+        if spec.ttl.is_some() {
+            tables.deadlines.add(key, spec, now);
         }
+        drop(tables);
         let probe = match Probe::new(spec, &self.shared.options) {
             Ok(None) => return,
             Ok(Some(probe)) => Arc::new(probe),
@@ -198,10 +212,11 @@ impl Runner {
                 return;
             }
         };
-        let grid = Grid::new(spec.interval.unwrap_or_default(), now, self.checks.len(), rand::random());
-        let verdict = if said.is_empty() { Verdict::unknown() } else { Verdict::known() };
+        let grid = Grid::new(spec.interval.unwrap_or_default(), now, rand::random());
+        let verdict = if known { Verdict::known() } else { Verdict::unknown() };
         self.due.set(key, grid.next());
-        self.checks.insert(key.to_owned(), Looking { spec: spec.clone(), probe, grid, verdict, run: None });
+        self.checks
+            .insert(key.to_owned(), Looking { spec: spec.clone(), probe, grid, verdict, run: None, has_run: known });
     }
 
     fn remove(&mut self, key: &str, spec: &Arc<CheckSpec>) {
@@ -324,18 +339,16 @@ impl Runner {
             // It may have failed because this process stood still: that says nothing of what was checked.
             return self.start(key, lane, true);
         }
-        let (known, said) = self.shared.local.latest(&key).unwrap_or_default();
+        looking.has_run = true;
+        let (known, _) = self.shared.local.latest(&key).unwrap_or_default();
         let judged = looking.verdict.judge(&spec, &known, outcome.status.clone());
         tracing::debug!(target: "agent", "Check was run: check={} status={}", spec.id, outcome.status.as_str());
-        match judged {
-            Some(status) => {
-                if status != known {
-                    tell(&spec, &status);
-                }
-                let outcome = Outcome { status, output: outcome.output };
-                self.shared.submit(&mut self.shared.tables.lock(), &key, &spec, outcome);
+        if let Some(status) = judged {
+            if status != known {
+                tell(&spec, &status);
             }
-            None => drop(said),
+            let outcome = Outcome { status, output: outcome.output };
+            self.shared.submit(&mut self.shared.tables.lock(), &key, &spec, outcome);
         }
         self.free(lane);
     }

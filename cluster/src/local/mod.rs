@@ -345,6 +345,16 @@ impl Local {
         self.inbox.latest(key)
     }
 
+    /// Folded ids of all checks.
+    pub(crate) fn check_keys(&self) -> Vec<String> {
+        self.records.load().specs().keys().cloned().collect()
+    }
+
+    /// Lets results that came until now be told by the next comparison: at the start the catalog has most of them.
+    pub(crate) fn forget_untold(&self) {
+        self.outbox.forget();
+    }
+
     /// Waits until a result is shown.
     pub(crate) async fn shown(&self, ticket: Ticket) -> Result<(), LocalError> {
         ticket.wait(self.done.clone()).await.map_err(|_| LocalError::Stopped)

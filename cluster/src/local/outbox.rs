@@ -90,6 +90,11 @@ impl Outbox {
         keys
     }
 
+    /// Forgets everything that waits.
+    pub(super) fn clear(&mut self) {
+        *self = Self::new(self.update_interval);
+    }
+
     /// When the next is due.
     pub(super) fn next(&self) -> Option<Instant> {
         self.due.next()

@@ -10,17 +10,14 @@
 mod maintenance;
 mod results;
 
-use std::{
-    collections::{HashMap, HashSet},
-    sync::Arc,
-};
+use std::{collections::HashSet, sync::Arc};
 
 use imbl::OrdMap;
 use serde::{Deserialize, Serialize};
 
 pub(crate) use self::{
     maintenance::NODE as MAINTENANCE_OF_NODE,
-    results::{CheckResult, Noted, Remembered},
+    results::{CheckResult, Noted},
 };
 use super::{
     LocalError, LocalState, Source, build,
@@ -146,8 +143,6 @@ pub(crate) struct Records {
     /// The definitions of `checks` again, so that who runs them sees at once that a result changed none.
     specs: Specs,
     shown: Arc<LocalState>,
-    /// Results from before the start, for checks that files declare and that are not there yet.
-    remembered: Arc<HashMap<String, Remembered>>,
 }
 
 impl Records {
@@ -159,7 +154,6 @@ impl Records {
             checks: OrdMap::new(),
             specs: OrdMap::new(),
             shown: Arc::default(),
-            remembered: Arc::default(),
         }
     }
 
@@ -323,8 +317,7 @@ impl Records {
         let spec = Arc::new(spec);
         // The same definition stays the same one, so that nobody who follows it is disturbed.
         let spec = old.as_ref().map(|old| &old.spec).filter(|old| **old == spec).cloned().unwrap_or(spec);
-        let remembered = if old.is_none() { self.remembered(&key, &spec) } else { None };
-        let prior = result.or(old.as_ref().map(|old| old.check.as_ref())).or(remembered.as_ref());
+        let prior = result.or(old.as_ref().map(|old| old.check.as_ref()));
         let check = Arc::new(build::check(&self.node, &spec, kind, service.as_deref(), prior));
         effect.targets.push(target_of(&check));
         if old.as_ref().is_some_and(|old| old.source == source && Arc::ptr_eq(&old.spec, &spec) && *old.check == *check)

@@ -42,6 +42,11 @@ impl Telling {
         self.changed.notify_one();
     }
 
+    /// Forgets everything that waits.
+    pub(super) fn forget(&self) {
+        self.outbox.lock().clear();
+    }
+
     /// Whether only words of this check wait.
     pub(super) fn words_wait(&self, key: &str) -> bool {
         self.outbox.lock().words_wait(key)

@@ -93,8 +93,8 @@ impl Writer {
             *before = specs;
             differs
         });
-        self.done.send_replace(last);
         self.outbox.note(noted);
+        self.done.send_replace(last);
     }
 
     /// Makes changes durable, if this agent keeps anything.

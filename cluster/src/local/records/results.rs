@@ -2,7 +2,7 @@
 //!
 //! A result counts only while the definition it was found with is still the one in the table.
 
-use std::{collections::HashMap, sync::Arc};
+use std::sync::Arc;
 
 use super::{super::definition::CheckSpec, Effect, Records};
 use crate::catalog::model::{Check, Status};
@@ -25,21 +25,6 @@ pub(crate) struct Noted {
     pub(crate) status: bool,
 }
 
-/// A result from before the start.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Remembered {
-    /// Which definition it was found with (see [`fingerprint`]).
-    pub(crate) fingerprint: u32,
-    pub(crate) status: Status,
-    pub(crate) output: String,
-}
-
-/// Tells definitions apart across restarts.
-pub(crate) fn fingerprint(spec: &CheckSpec) -> u32 {
-    // A definition always becomes JSON: its maps have text keys. Were it not so, no result would be remembered.
-    crc32fast::hash(&serde_json::to_vec(spec).unwrap_or_default())
-}
-
 impl Records {
     /// Takes results; says which checks they changed.
     pub(crate) fn set_results(&mut self, results: impl IntoIterator<Item = (String, CheckResult)>) -> Vec<Noted> {
@@ -57,36 +42,6 @@ impl Records {
             noted.push(Noted { key, status: changed });
         }
         noted
-    }
-
-    /// Gives the checks that are there the results they had before the start, and keeps the others' for the checks that
-    /// come until [`Records::forget`].
-    pub(crate) fn remember(&mut self, remembered: HashMap<String, Remembered>) {
-        self.remembered = Arc::new(remembered);
-        let results: Vec<_> = self
-            .specs
-            .iter()
-            .filter_map(|(key, spec)| {
-                let Check { status, output, .. } = self.remembered(key, spec)?;
-                Some((key.clone(), CheckResult { spec: spec.clone(), status, output }))
-            })
-            .collect();
-        self.set_results(results);
-    }
-
-    /// Checks that come from now on are new.
-    pub(crate) fn forget(&mut self) {
-        self.remembered = Arc::default();
-    }
-
-    /// The result a check had before the start.
-    pub(super) fn remembered(&self, key: &str, spec: &CheckSpec) -> Option<Check> {
-        let known = self.remembered.get(key)?;
-        (known.fingerprint == fingerprint(spec)).then(|| Check {
-            status: known.status.clone(),
-            output: known.output.clone(),
-            ..Check::default()
-        })
     }
 
     /// Removes the service of a check that is critical; `false` if it is no longer.
