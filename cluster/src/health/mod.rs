@@ -95,13 +95,8 @@ impl Health {
         stop: CancellationToken,
     ) -> Self {
         let journal = Arc::new(Journal::default());
-        let shared = Shared {
-            local,
-            options,
-            tables: Mutex::default(),
-            earlier: Notify::new(),
-            journal: journal.clone(),
-        };
+        let shared =
+            Shared { local, options, tables: Mutex::default(), earlier: Notify::new(), journal: journal.clone() };
         let shared = Arc::new(shared);
         let mut restored = HashSet::new();
         if let Some(data_dir) = data_dir {
