@@ -16,7 +16,9 @@
 pub mod options;
 pub(crate) mod probe;
 
+mod alias;
 mod deadlines;
+mod follower;
 mod journal;
 mod output;
 mod reaper;
@@ -105,6 +107,7 @@ impl Health {
             restored = shared.restore(kept).await;
             tasks.spawn(journal.run(shared.clone(), data_dir, stop.clone()));
         }
+        tasks.spawn(follower::run(shared.clone(), tasks.clone(), stop.clone()));
         tasks.spawn(runner::run(shared.clone(), restored, stop));
         Self { shared }
     }

@@ -26,7 +26,7 @@ mod build;
 mod inbox;
 mod outbox;
 mod push;
-mod records;
+pub(crate) mod records;
 mod store;
 pub(crate) mod sync;
 mod syncer;
@@ -48,12 +48,12 @@ use tokio_util::sync::CancellationToken;
 pub(crate) use self::{
     build::{fold, lease_check_id},
     inbox::Ticket,
-    records::Specs,
+    records::{Records, Specs},
 };
 use self::{
     definition::{CheckSpec, ServiceDefinition},
     inbox::Inbox,
-    records::{Effect, MAINTENANCE_OF_NODE, Operation, Records, Target},
+    records::{Effect, MAINTENANCE_OF_NODE, Operation, Target},
     store::Store,
     sync::{Mode, View},
     tell::Telling,
@@ -343,6 +343,26 @@ impl Local {
     /// The newest result of a check, shown already or not.
     pub(crate) fn latest(&self, key: &str) -> Option<(Status, String)> {
         self.inbox.latest(key)
+    }
+
+    /// Everything that is registered now.
+    pub(crate) fn table(&self) -> Arc<Records> {
+        self.records.load_full()
+    }
+
+    /// Follows what is registered and its results.
+    pub(crate) fn versions(&self) -> watch::Receiver<Arc<LocalState>> {
+        self.shown.subscribe()
+    }
+
+    /// The catalog this agent reads.
+    pub(crate) fn catalog(&self) -> &Arc<Catalog> {
+        &self.catalog
+    }
+
+    /// The name of this agent's node.
+    pub(crate) fn node_name(&self) -> String {
+        self.node.load().name.clone()
     }
 
     /// Folded ids of all checks.

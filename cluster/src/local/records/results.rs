@@ -31,7 +31,7 @@ impl Records {
         let mut noted = Vec::new();
         for (key, CheckResult { spec, status, output }) in results {
             let Some(kept) = self.checks.get(&key) else { continue };
-            if !Arc::ptr_eq(&kept.spec, &spec) || (kept.check.status == status && kept.check.output == output) {
+            if !same(&kept.spec, &spec) || (kept.check.status == status && kept.check.output == output) {
                 continue;
             }
             let changed = kept.check.status != status;
@@ -46,11 +46,16 @@ impl Records {
 
     /// Removes the service of a check that is critical; `false` if it is no longer.
     pub(super) fn reap(&mut self, key: &str, spec: &Arc<CheckSpec>, effect: &mut Effect) -> bool {
-        let Some(kept) = self.checks.get(key).filter(|kept| Arc::ptr_eq(&kept.spec, spec)) else { return false };
+        let Some(kept) = self.checks.get(key).filter(|kept| same(&kept.spec, spec)) else { return false };
         if kept.check.status != Status::Critical || kept.check.service_id.is_empty() {
             return false;
         }
         let service = super::build::fold(&kept.check.service_id);
         self.remove_service(&service, effect)
     }
+}
+
+/// Whether two definitions are one: what was removed and registered again as it was is the same, too.
+fn same(left: &Arc<CheckSpec>, right: &Arc<CheckSpec>) -> bool {
+    Arc::ptr_eq(left, right) || left == right
 }
