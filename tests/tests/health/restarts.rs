@@ -14,8 +14,8 @@ fn kept(data: &Path, service: &str, status: &str) {
     }
     eventually(&format!("{service} is kept as {status}"), || {
         let text = std::fs::read_to_string(data.join("check-results")).unwrap_or_default();
-        let lines = text.lines().filter_map(|line| serde_json::from_str::<Value>(line.split_once(' ')?.1).ok());
-        let last = lines.filter(|line| line["result"]["check"] == id(service)).last();
+        let mut lines = text.lines().filter_map(|line| serde_json::from_str::<Value>(line.split_once(' ')?.1).ok());
+        let last = lines.rfind(|line| line["result"]["check"] == id(service));
         if last.is_some_and(|last| last["result"]["result"]["status"] == status) { Ok(()) } else { Err(text) }
     });
 }
