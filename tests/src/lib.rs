@@ -23,6 +23,7 @@ pub mod ports;
 pub mod process;
 pub mod seed;
 pub mod tree;
+pub mod typed;
 
 use std::path::{Path, PathBuf};
 

@@ -11,6 +11,8 @@ use serde_json::{Value, json};
 use usher_tests::agent::{Agent, Builder};
 use usher_tests::dns;
 use usher_tests::poll::eventually;
+use usher_tests::typed::{self, Terminal};
+use usher_tests::workspace;
 
 /// The value that the start banner shows beside a name.
 fn shown(banner: &str, name: &str) -> String {
@@ -195,4 +197,17 @@ fn the_reader_finds_help_and_the_version() {
     let nobody = agent.cli(&["members", "-http-addr=127.0.0.1:1"]);
     assert_ne!(nobody.code, 0);
     assert!(nobody.err().contains("127.0.0.1:1"), "{}", nobody.err());
+}
+
+/// The sections that a reader can type on one machine with one agent at a time.
+#[test]
+fn the_readme_is_typed_as_it_stands() {
+    let missing = typed::missing();
+    if !missing.is_empty() {
+        return eprintln!("the README is not typed here: {missing:?} cannot be run");
+    }
+    let readme = fs::read_to_string(workspace().join("README.md")).unwrap();
+    for heading in ["## Five minutes"] {
+        Terminal::open().type_all(&typed::section(&readme, heading));
+    }
 }
