@@ -42,12 +42,15 @@ pub fn run(args: &Args, out: &mut Output) -> Result<ExitCode, CommandError> {
         ..AgentFlags::default()
     };
     let config =
-        config::load(&flags).map_err(|error| CommandError::Other(format!("Config validation failed: {error}")))?;
+        config::examine(&flags).map_err(|error| CommandError::Other(format!("Config validation failed: {error}")))?;
     if args.quiet {
         return Ok(ExitCode::SUCCESS);
     }
     for warning in &config.warnings {
         out.problem(&warning.0);
+    }
+    for refused in &config.refused {
+        out.problem(format!("an agent will not start with this: {refused}"));
     }
     out.line("Configuration is valid!")?;
     Ok(ExitCode::SUCCESS)

@@ -11,7 +11,10 @@ use std::{
 };
 
 use serde_json::Value;
-use usher_cluster::local::definition::ServiceDefinition;
+use usher_cluster::local::{
+    LocalError, declared_check, declared_service,
+    definition::{CheckSpec, ServiceDefinition},
+};
 use usher_dns::policy::{Policy, Soa};
 
 use super::{
@@ -48,7 +51,9 @@ pub(super) fn build(merged: Merged, dev: bool, host: &[Interface]) -> Result<Con
     warn_of_ports(&raw.ports, dev, &mut warnings);
     let dns = dns_policy(&raw, &node_name, &datacenter)?;
     let services = services(&raw)?;
-    let checks = raw.checks.iter().cloned().map(definition::check_from_normalised).collect();
+    let checks: Vec<CheckSpec> = raw.checks.iter().cloned().map(definition::check_from_normalised).collect();
+    let mut refused = merged.refused;
+    refused.extend(scripts_refused(&services, &checks, raw.enable_script_checks || raw.enable_local_script_checks));
     let multiplier = raw.performance.raft_multiplier;
     let raft_multiplier = u32::try_from(multiplier).ok().filter(|value| (1..=10).contains(value)).ok_or_else(|| {
         invalid(format!("performance.raft_multiplier cannot be {multiplier}. Must be between 1 and 10"))
@@ -97,9 +102,22 @@ pub(super) fn build(merged: Merged, dev: bool, host: &[Interface]) -> Result<Con
         services,
         checks,
         warnings,
+        refused,
     };
     check_distinct_addresses(&config)?;
     Ok(config)
+}
+
+/// Which definitions run commands where none may. All else that is wrong with them was told with their files.
+fn scripts_refused(services: &[ServiceDefinition], checks: &[CheckSpec], allowed: bool) -> Vec<String> {
+    let disabled =
+        |result: Result<(), LocalError>| result.err().filter(|it| matches!(it, LocalError::ScriptsDisabled(_)));
+    let service = |it: &ServiceDefinition| {
+        disabled(declared_service(it, allowed)).map(|error| format!("service \"{}\": {error}", it.name))
+    };
+    let check =
+        |it: &CheckSpec| disabled(declared_check(it, allowed)).map(|error| format!("check \"{}\": {error}", it.name));
+    services.iter().filter_map(service).chain(checks.iter().filter_map(check)).collect()
 }
 
 fn invalid(text: String) -> ConfigError {

@@ -107,6 +107,9 @@ pub enum ConfigError {
         /// What is wrong.
         source: AddressError,
     },
+    /// Services or checks cannot be registered: for each, where it stands and why.
+    #[error("{}", .0.join("; "))]
+    Refused(Vec<String>),
     /// Values do not fit each other or their limits; the text names the key.
     #[error("{0}")]
     Invalid(String),
@@ -228,10 +231,18 @@ pub struct Config {
     pub checks: Vec<CheckSpec>,
     /// What the user should know of.
     pub warnings: Vec<Warning>,
+    /// Services and checks that an agent would refuse: for each, where it stands and why. Empty after [`load`].
+    pub refused: Vec<String>,
 }
 
-/// Reads everything `flags` name and makes one configuration of it.
+/// Reads everything `flags` name and makes one configuration of it, which an agent can start with.
 pub fn load(flags: &AgentFlags) -> Result<Config, ConfigError> {
+    let config = examine(flags)?;
+    if config.refused.is_empty() { Ok(config) } else { Err(ConfigError::Refused(config.refused)) }
+}
+
+/// The same, with services and checks that an agent would refuse: Consul calls such files valid.
+pub fn examine(flags: &AgentFlags) -> Result<Config, ConfigError> {
     load_on(flags, &address::host_interfaces())
 }
 

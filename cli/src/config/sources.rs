@@ -14,7 +14,7 @@ use std::{
 };
 
 use serde_json::{Map, Value, json};
-use usher_cluster::local::definition::ServiceDefinition;
+use usher_cluster::local::{LocalError, declared_check, declared_service, definition::ServiceDefinition};
 
 use super::{
     ConfigError, Warning,
@@ -23,7 +23,7 @@ use super::{
     keys::AGENT,
     schema::{Effect, SchemaError, Strictness, Unused, normalise},
 };
-use crate::definition::service_from_normalised;
+use crate::definition::{check_from_normalised, service_from_normalised};
 
 /// The largest configuration file that is read.
 const MAX_FILE: u64 = 64 << 20;
@@ -54,6 +54,8 @@ pub(super) struct Merged {
     pub(super) value: Map<String, Value>,
     /// What is worth telling.
     pub(super) warnings: Vec<Warning>,
+    /// Services and checks that cannot be registered: where they stand, and why.
+    pub(super) refused: Vec<String>,
 }
 
 /// Reads and merges everything `flags` name.
@@ -83,6 +85,9 @@ pub fn services(paths: &[PathBuf]) -> Result<(Vec<ServiceDefinition>, Vec<Warnin
     let mut merged = Merged::default();
     for path in paths {
         merged.read(path, None)?;
+    }
+    if !merged.refused.is_empty() {
+        return Err(ConfigError::Refused(merged.refused));
     }
     let Some(Value::Array(items)) = merged.value.remove("services") else { return Ok((Vec::new(), merged.warnings)) };
     let services = items.into_iter().filter_map(|item| match item {
@@ -216,9 +221,40 @@ impl Merged {
                 items.push(one);
             }
         }
+        self.judge(name, &normalised.value);
         AGENT.merge(&mut self.value, normalised.value);
         self.warnings.extend(normalised.unused.iter().map(|unused| Warning::unused(name, unused)));
         Ok(())
+    }
+}
+
+impl Merged {
+    /// Notes which definitions of a source cannot be registered. Whether scripts may run is not known before the end.
+    fn judge(&mut self, source: &str, value: &Map<String, Value>) {
+        for (number, item) in items(value, "services").enumerate() {
+            let service = service_from_normalised(item.clone(), Strictness::File);
+            if let Err(error) = declared_service(&service, true) {
+                self.refused.push(refusal(source, "service", &service.name, number, &error));
+            }
+        }
+        for (number, item) in items(value, "checks").enumerate() {
+            let check = check_from_normalised(item.clone());
+            if let Err(error) = declared_check(&check, true) {
+                self.refused.push(refusal(source, "check", &check.name, number, &error));
+            }
+        }
+    }
+}
+
+fn items<'a>(value: &'a Map<String, Value>, list: &str) -> impl Iterator<Item = &'a Map<String, Value>> {
+    value.get(list).and_then(Value::as_array).into_iter().flatten().filter_map(Value::as_object)
+}
+
+/// Which definition, of several in a source by its place if it has no name, and why.
+fn refusal(source: &str, what: &str, name: &str, number: usize, error: &LocalError) -> String {
+    match name {
+        "" => format!("{source}: {what} number {}: {error}", number + 1),
+        name => format!("{source}: {what} \"{name}\": {error}"),
     }
 }
 

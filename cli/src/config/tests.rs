@@ -128,6 +128,33 @@ fn a_file_with_every_key_is_valid_and_warns_of_what_has_no_effect() {
 }
 
 #[test]
+fn definitions_an_agent_would_refuse_are_told_with_their_file() {
+    let refused = |text: &str| good(text).refused;
+    assert!(refused("service { name = \"a\" check { ttl = \"1s\" } }").is_empty());
+    for (text, expected) in [
+        ("service { port = 1 }", "-hcl number 1: service number 1: Missing service name"),
+        (
+            "services = [{ name = \"a\" }, { name = \"b\" check { http = \"http://x/\" } }]",
+            "-hcl number 1: service \"b\": Invalid check: Interval must be > 0 for Script, HTTP, or TCP checks",
+        ),
+        ("check { name = \"c\" }", "-hcl number 1: check \"c\": Invalid check: TTL must be > 0 for TTL checks"),
+        (
+            "service { name = \"l\" lease = \"1ms\" }",
+            "-hcl number 1: service \"l\": Invalid lease: Lease must be at least 1s",
+        ),
+        (
+            "check { name = \"s\" args = [\"true\"] interval = \"1s\" }",
+            "check \"s\": Scripts are disabled on this agent; to enable, configure 'enable_script_checks' or \
+             'enable_local_script_checks' to true",
+        ),
+    ] {
+        assert_eq!(refused(text), [expected], "{text}");
+    }
+    let allowed = "enable_local_script_checks = true check { name = \"s\" args = [\"true\"] interval = \"1s\" }";
+    assert!(refused(allowed).is_empty());
+}
+
+#[test]
 fn json_and_hcl_mean_the_same() {
     let [json, hcl] = ["full.json", "full.hcl"].map(|name| sources::merge(&files(&[testdata(name)])).unwrap().value);
     for (name, value) in &json {

@@ -71,6 +71,7 @@ use crate::{
     raft::{Applied, ProposeError},
 };
 
+pub use self::validate::{declared_check, declared_service};
 pub(crate) use self::{syncer::run as run_syncer, tell::run as run_telling};
 
 /// Locks by which changes of one service follow one another; different services rarely share one.

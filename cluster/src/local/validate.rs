@@ -88,6 +88,18 @@ pub(crate) fn check(check: &CheckSpec, source: Source, scripts: ScriptPolicy) ->
     check_is_allowed(check, source, scripts)
 }
 
+/// Refuses a service of a configuration file that registering would refuse; `scripts` is whether its checks may run
+/// commands.
+pub fn declared_service(definition: &ServiceDefinition, scripts: bool) -> Result<(), LocalError> {
+    let policy = ScriptPolicy { from_config: scripts, from_api: false };
+    service(definition, Source::Config, policy).map(drop)
+}
+
+/// The same for a check that stands alone.
+pub fn declared_check(spec: &CheckSpec, scripts: bool) -> Result<(), LocalError> {
+    check(spec, Source::Config, ScriptPolicy { from_config: scripts, from_api: false })
+}
+
 /// Whether a name can be asked for by DNS as one label.
 pub(crate) fn is_dns_label(name: &str) -> bool {
     !name.is_empty()

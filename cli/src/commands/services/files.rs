@@ -15,11 +15,6 @@ pub fn definitions(paths: &[PathBuf], out: &mut Output) -> Result<Vec<ServiceDef
         for warning in warnings {
             out.problem(warning.to_string());
         }
-        // The agent would refuse it without knowing where it came from.
-        if let Some(place) = services.iter().position(|service| service.name.is_empty()) {
-            let problem = format!("Error: {}: service number {} has no name", path.display(), place + 1);
-            return Err(CommandError::Other(problem));
-        }
         all.extend(services);
     }
     Ok(all)
@@ -71,7 +66,12 @@ mod tests {
             ("unk.json", r#"{"service": {"name": "a", "bogus": 1}}"#, "invalid config key service.bogus"),
             ("typ.json", r#"{"service": {"name": "a", "port": "x"}}"#, "service.port"),
             ("top.hcl", "bogus = 1\n", "invalid config key bogus"),
-            ("none.json", r#"{"services": [{"name": "a"}, {"port": 1}]}"#, "service number 2 has no name"),
+            ("none.json", r#"{"services": [{"name": "a"}, {"port": 1}]}"#, "service number 2: Missing service name"),
+            (
+                "chk.json",
+                r#"{"service": {"name": "a", "check": {"tcp": "x:1"}}}"#,
+                "service \"a\": Invalid check: Interval",
+            ),
             ("bad.json", "{", "EOF"),
         ];
         for (name, text, key) in table {

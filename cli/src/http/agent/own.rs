@@ -6,6 +6,7 @@ use serde::Serialize;
 use serde_json::Value;
 use usher_cluster::{
     agent::{Agent, Options},
+    local::LocalState,
     membership::{Member, MemberStatus},
     raft::Status,
 };
@@ -74,6 +75,8 @@ fn stats(agent: &Agent, members: &[Member]) -> Stats {
         (
             "agent",
             BTreeMap::from([
+                ("check_monitors", of_kind(&local, &["script", "docker"])),
+                ("check_ttls", of_kind(&local, &["ttl"])),
                 ("checks", local.checks.len().to_string()),
                 ("services", local.services.len().to_string()),
             ]),
@@ -97,6 +100,11 @@ fn stats(agent: &Agent, members: &[Member]) -> Stats {
         stats.insert("consul", client_stats(members));
     }
     stats
+}
+
+/// How many checks there are of these kinds.
+fn of_kind(local: &LocalState, kinds: &[&str]) -> String {
+    local.checks.values().filter(|check| kinds.contains(&check.kind.as_str())).count().to_string()
 }
 
 /// A client knows its servers by gossip.

@@ -22,7 +22,7 @@ use metrics::{Histogram, Key, Label, Level, Metadata, Recorder as _};
 use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle};
 use parking_lot::Mutex;
 use serde::Serialize;
-use usher_cluster::agent::Agent;
+use usher_cluster::{agent::Agent, catalog::model::Status};
 
 use self::{
     recorder::Recorder,
@@ -105,6 +105,12 @@ impl Metrics {
         let status = agent.status();
         set("raft.applied_index", status.applied_index as f64);
         set("raft.last_index", status.last_log_index as f64);
+        let local = agent.local().state();
+        set("agent.services", local.services.len() as f64);
+        let in_state = |status: &Status| local.checks.values().filter(|check| check.status == *status).count() as f64;
+        set("agent.checks.passing", in_state(&Status::Passing));
+        set("agent.checks.warning", in_state(&Status::Warning));
+        set("agent.checks.critical", in_state(&Status::Critical));
     }
 
     /// As go-metrics shows them: the last ten seconds that are complete.
