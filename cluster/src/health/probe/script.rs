@@ -13,6 +13,7 @@ use std::{
     io,
     os::fd::{AsFd as _, OwnedFd},
     process::{ExitStatus, Stdio},
+    sync::{Arc, LazyLock},
     time::Duration,
 };
 
@@ -22,6 +23,7 @@ use tokio::{
     io::AsyncReadExt as _,
     net::unix::pipe::Receiver,
     process::{Child, Command},
+    sync::Semaphore,
     time::{sleep, timeout, timeout_at},
 };
 
@@ -30,14 +32,19 @@ use super::{
     output::{PACE, Pace, Tail},
     passing, text, warning,
 };
-use crate::local::definition::CheckSpec;
+use crate::{blocking, local::definition::CheckSpec};
 
 /// How long a killed program may take to be gone; the kernel may hold it longer (a disk that does not answer).
 pub(super) const REAPED_WITHIN: Duration = Duration::from_secs(1);
 /// Read at once.
 const CHUNK: usize = 8 * 1024;
+/// Programs that are being started in all checks. One on a file system that does not answer holds its thread, and the disk
+/// needs threads of the same pool. At it runs wait for their turn, which counts towards their timeout.
+const STARTS_MAX: usize = 32;
 /// Read of what a program left in the pipe when it ended: the most a pipe holds without privileges.
 const LEFT_MAX: u64 = 1024 * 1024;
+
+static STARTS: LazyLock<Arc<Semaphore>> = LazyLock::new(|| Arc::new(Semaphore::new(STARTS_MAX)));
 
 /// A program to run.
 pub(super) struct Script {
@@ -61,12 +68,12 @@ impl Script {
         if self.is_still_there() {
             return critical("The program of an earlier run was killed and has not ended yet".to_owned());
         }
-        let (child, pipe) = match self.spawn() {
-            Ok(spawned) => spawned,
-            Err(error) => return critical(self.not_started(&error)),
+        // The later of the two is dropped first: the group is killed while the program's id cannot be another's.
+        let (mut child, mut run) = match timeout_at(limit.deadline, self.start()).await {
+            Ok(Ok(started)) => (started.child, started.run),
+            Ok(Err(error)) => return critical(self.not_started(&error)),
+            Err(_) => return timed_out(limit.timeout, ""),
         };
-        let mut run = Run { group: group(&child), pipe, tail: Tail::new(self.output_max), at_end: false };
-        let mut child = child;
         match timeout_at(limit.deadline, run.watch(&mut child)).await {
             Ok(Ok(status)) => run.ended(status),
             Ok(Err(error)) => critical(format!("waiting for the program failed: {}", text::io_error(&error))),
@@ -76,7 +83,7 @@ impl Script {
                 if timeout(REAPED_WITHIN, child.wait()).await.is_err() {
                     *self.unkillable.lock() = Some(child);
                 }
-                run.timed_out(limit.timeout)
+                timed_out(limit.timeout, &run.printed())
             }
         }
     }
@@ -92,18 +99,15 @@ impl Script {
         false
     }
 
-    /// Starts the program; what it prints comes out of the pipe.
-    fn spawn(&self) -> io::Result<(Child, Receiver)> {
-        let (reader, writer) = io::pipe()?;
-        let pipe = Receiver::from_owned_fd(OwnedFd::from(reader))?;
-        let child = Command::new(&*self.program)
-            .args(&self.args)
-            .stdin(Stdio::null())
-            .stdout(writer.try_clone()?)
-            .stderr(writer)
-            .process_group(0)
-            .spawn()?;
-        Ok((child, pipe))
+    /// Starts the program on a thread that may block: a file system that does not answer holds up nothing else.
+    async fn start(&self) -> io::Result<Started> {
+        let permit = STARTS.clone().acquire_owned().await.map_err(io::Error::other)?;
+        let (program, args, tail) = (self.program.clone(), self.args.clone(), Tail::new(self.output_max));
+        blocking::run(move || {
+            let _permit = permit;
+            start(&program, &args, tail)
+        })
+        .await?
     }
 
     fn not_started(&self, error: &io::Error) -> String {
@@ -115,8 +119,29 @@ impl Script {
     }
 }
 
-fn group(child: &Child) -> Option<Pid> {
-    child.id().and_then(|id| i32::try_from(id).ok()).and_then(Pid::from_raw)
+/// A program that was started. What is dropped of it first kills it.
+struct Started {
+    run: Run,
+    child: Child,
+}
+
+fn start(program: &str, args: &[String], tail: Tail) -> io::Result<Started> {
+    let (reader, writer) = io::pipe()?;
+    let pipe = Receiver::from_owned_fd(OwnedFd::from(reader))?;
+    let child = Command::new(program)
+        .args(args)
+        .stdin(Stdio::null())
+        .stdout(writer.try_clone()?)
+        .stderr(writer)
+        .process_group(0)
+        .spawn()?;
+    let group = child.id().and_then(|id| i32::try_from(id).ok()).and_then(Pid::from_raw);
+    Ok(Started { run: Run { group, pipe, tail, at_end: false }, child })
+}
+
+fn timed_out(after: Duration, printed: &str) -> Outcome {
+    let message = format!("Timed out ({}) running check", text::duration(after));
+    critical(if printed.is_empty() { message } else { format!("{message}\n\n{printed}") })
 }
 
 /// A program that runs. Dropped, it is killed with everything it started.
@@ -162,7 +187,7 @@ impl Run {
         if self.at_end {
             self.group = None;
         }
-        let text = std::mem::replace(&mut self.tail, Tail::new(1)).into_text();
+        let text = self.printed();
         match status.code() {
             Some(0) => passing(text),
             Some(1) => warning(text),
@@ -170,10 +195,9 @@ impl Run {
         }
     }
 
-    fn timed_out(mut self, after: Duration) -> Outcome {
-        let message = format!("Timed out ({}) running check", text::duration(after));
-        let printed = std::mem::replace(&mut self.tail, Tail::new(1)).into_text();
-        critical(if printed.is_empty() { message } else { format!("{message}\n\n{printed}") })
+    /// What it printed; there is nothing left of it afterwards.
+    fn printed(&mut self) -> String {
+        std::mem::replace(&mut self.tail, Tail::new(1)).into_text()
     }
 
     /// Reads without waiting. The descriptor is asked itself: the runtime may not know yet that there is something.
