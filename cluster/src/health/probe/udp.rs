@@ -2,14 +2,23 @@
 //! answer what is no request of theirs; only a refusal (ICMP: nobody listens there, no way to the host) is critical.
 //!
 //! So it tells that a socket is open, and not that anybody reads from it; and over a network that swallows ICMP, not even
-//! that. A run at a silent server takes the whole timeout.
+//! that. Silence is listened to for the timeout, at most [`SILENCE`]: who has something to say against it has said so.
 
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::{
+    net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
+    time::Duration,
+};
 
-use tokio::{net::UdpSocket, time::timeout_at};
+use tokio::{
+    net::UdpSocket,
+    time::{Instant, timeout},
+};
 
 use super::{Limit, Outcome, ProbeError, critical, dial::HostPort, passing, text};
 use crate::local::definition::CheckSpec;
+
+/// Longer than a host needs to find that a neighbour is not there (three questions, a second each).
+const SILENCE: Duration = Duration::from_secs(4);
 
 /// A socket to knock at.
 pub(super) struct Udp {
@@ -37,7 +46,8 @@ impl Udp {
                 socket.recv(&mut [0]).await
             };
             // The local port is another one every time and not told: outputs that differ are changes.
-            match timeout_at(limit.deadline, knocked).await {
+            let left = limit.deadline.saturating_duration_since(Instant::now());
+            match timeout(left.min(SILENCE), knocked).await {
                 Ok(Ok(_)) | Err(_) => return passing(format!("UDP connect {}: Success", self.given)),
                 Ok(Err(error)) if failure.is_empty() => {
                     failure = format!("read udp {address}: {}", text::io_error(&error));
