@@ -407,7 +407,7 @@ mod tests {
             ("A AND b", "1:3 (2): expected an operator"),
             ("A == b c", "1:8 (7): expected \"and\", \"or\" or the end, found \"c\""),
             ("A == b or", "1:10 (9): expected a selector"),
-            ("A == b or not", "1:14 (13): expected a selector"),
+            ("A == b or not", "1:14 (13): expected an operator"),
             ("A == b)", "1:7 (6): expected \"and\", \"or\" or the end, found \")\""),
             ("(A == b", "1:8 (7): Unmatched parentheses"),
             ("()", "1:2 (1): expected a selector"),
