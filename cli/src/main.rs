@@ -11,6 +11,7 @@ pub mod http;
 pub mod logging;
 pub mod output;
 pub mod values;
+pub mod watch;
 
 use std::process::ExitCode;
 

@@ -46,6 +46,8 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(120);
 /// The largest answer read. The list of all instances of a catalog of 100,000 is about a quarter of this.
 const MAX_ANSWER: usize = 256 << 20;
+/// The header that says which index an answer belongs to.
+const INDEX: &str = "x-consul-index";
 /// How much of an error's text is read.
 const MAX_ERROR: usize = 64 << 10;
 
@@ -102,6 +104,24 @@ impl Client {
         serde_json::from_slice(&bytes).map_err(|source| ClientError::Json { url, source })
     }
 
+    /// Asks and waits up to `wait` for a change (and the sixteenth agents add to it); gives the index the answer belongs
+    /// to, 0 if it tells none.
+    pub async fn indexed(&self, request: Request, wait: Duration) -> Result<(u64, Value), ClientError> {
+        let url = self.url(&request);
+        let limit = wait + wait / 16 + ANSWER_TIMEOUT;
+        let exchange = async {
+            let answer = self.exchange(Method::GET, &request, None).await?;
+            let index = answer.headers().get(INDEX).and_then(|value| value.to_str().ok()?.parse().ok()).unwrap_or(0);
+            Ok::<_, ClientError>((index, collect(answer.into_body(), MAX_ANSWER, &url).await?))
+        };
+        let (index, bytes) = match timeout(limit, exchange).await {
+            Ok(result) => result?,
+            Err(_) => return Err(ClientError::Timeout { url, seconds: limit.as_secs() }),
+        };
+        let value = serde_json::from_slice(&bytes).map_err(|source| ClientError::Json { url, source })?;
+        Ok((index, value))
+    }
+
     /// Tells the agent to do something; the answer is of no interest.
     pub async fn put(&self, request: Request, body: Option<&Value>) -> Result<(), ClientError> {
         self.whole(Method::PUT, &request, body).await.map(drop)
@@ -138,8 +158,17 @@ impl Client {
         }
     }
 
-    /// Sends a request and waits for the head of its answer.
     async fn send(&self, method: Method, request: &Request, body: Option<&Value>) -> Result<Incoming, ClientError> {
+        self.exchange(method, request, body).await.map(http::Response::into_body)
+    }
+
+    /// Sends a request and waits for the head of its answer, which must not be a refusal.
+    async fn exchange(
+        &self,
+        method: Method,
+        request: &Request,
+        body: Option<&Value>,
+    ) -> Result<http::Response<Incoming>, ClientError> {
         let url = self.url(request);
         let failed = |source| ClientError::Http { url: url.clone(), source };
         let io = match timeout(CONNECT_TIMEOUT, self.connector.connect()).await {
@@ -152,7 +181,7 @@ impl Client {
         let message = self.message(method, request, body).map_err(|source| ClientError::Request { source })?;
         let answer = sender.send_request(message).await.map_err(failed)?;
         if answer.status().is_success() {
-            return Ok(answer.into_body());
+            return Ok(answer);
         }
         Err(refusal(answer.status(), answer.into_body(), &url).await)
     }

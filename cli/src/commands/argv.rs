@@ -75,6 +75,9 @@ pub fn normalise(root: &Command, argv: impl IntoIterator<Item = OsString>) -> Re
             walk.done.extend(tokens.by_ref());
         } else if let Some(flag) = walk.flag_in(&token) {
             walk.flag(flag, &mut tokens)?;
+        } else if walk.begins_a_command_line(&token) {
+            walk.done.extend(["--".into(), token]);
+            walk.done.extend(tokens.by_ref());
         } else {
             walk.word(token);
         }
@@ -182,6 +185,12 @@ impl<'a> Walk<'a> {
             _ => self.arguments += 1,
         }
         self.done.push(token);
+    }
+
+    /// Whether the command's only arguments are another command line, which begins with this word. Its flags are its own.
+    fn begins_a_command_line(&self, token: &str) -> bool {
+        let mut arguments = self.command.get_positionals().peekable();
+        arguments.peek().is_some() && arguments.all(Arg::is_last_set) && self.command.find_subcommand(token).is_none()
     }
 
     fn takes_the_rest(&self, name: &str) -> bool {

@@ -28,6 +28,7 @@ pub mod services;
 pub mod usage;
 pub mod validate;
 pub mod version;
+pub mod watch;
 
 use std::{ffi::OsString, io, process::ExitCode};
 
@@ -85,6 +86,7 @@ enum Command {
     Services(services::Command),
     Validate(validate::Args),
     Version(version::Args),
+    Watch(watch::Args),
 }
 
 /// Arguments nobody asked for: where Consul passes over them, so does this.
@@ -156,6 +158,7 @@ impl Command {
             Self::Services(command) => command.run(out),
             Self::Validate(args) => validate::run(&args, out),
             Self::Version(args) => version::run(&args, out),
+            Self::Watch(args) => ask(watch::run(&args, &cluster_client(&args.cluster)?, out)),
         }
     }
 }
@@ -225,6 +228,7 @@ mod tests {
             ("usher agent -node-meta x", 1, "-node-meta: expected key:value, got 'x' (see 'usher agent -help')"),
             ("usher agent -server=maybe", 1, "invalid boolean value \"maybe\" for -server: parse error"),
             ("usher completion tcsh", 1, "must be one of bash"),
+            ("usher watch -nosuch", 1, "not defined: -nosuch (see 'usher watch -help')"),
         ];
         for (line, code, text) in table {
             let answer = parsed(line).map(|command| format!("{command:?}")).unwrap_err();
@@ -262,6 +266,8 @@ mod tests {
             ("usher operator raft remove-peer -address=1.2.3.4:8300", "address: Some(\"1.2.3.4:8300\")"),
             ("usher operator autopilot set-config -cleanup-dead-servers=false -min-quorum 3", "min_quorum: Some(3)"),
             ("usher keyring -list -local-only", "list: true"),
+            ("usher watch -type=nodes -shell=false env -i -type=x", "child: [\"env\", \"-i\", \"-type=x\"]"),
+            ("usher watch -type nodes -- env -help", "child: [\"env\", \"-help\"]"),
         ];
         for (line, expected) in table {
             let command = parsed(line).map(|command| format!("{command:?}"));

@@ -24,6 +24,7 @@ use super::{
     duration, health, identity,
     raw::{self, Raw},
     sources::Merged,
+    watches,
 };
 use crate::{
     definition::{self, Strictness},
@@ -101,6 +102,7 @@ pub(super) fn build(merged: Merged, dev: bool, host: &[Interface]) -> Result<Con
         enable_remote_script_checks: raw.enable_script_checks,
         services,
         checks,
+        watches: watches::watches(&raw.watches, &mut warnings)?,
         warnings,
         refused,
     };

@@ -154,7 +154,7 @@ pub(super) static AGENT: Table = table(&[
     not_built("verify_server_hostname", Kind::Bool),
     moot("version", Kind::Text),
     moot("version_prerelease", Kind::Text),
-    not_built("watches", Kind::Any),
+    used("watches", Kind::Tables(&WATCH)),
 ]);
 
 static ACL: Table = table(&[
@@ -380,3 +380,30 @@ static TELEMETRY: Table = table(&[
 ]);
 
 static UNIX_SOCKETS: Table = table(&[used("group", Kind::Text), used("mode", Kind::Text), used("user", Kind::Text)]);
+
+static WATCH: Table = table(&[
+    used("args", Kind::Texts),
+    used("datacenter", Kind::Text),
+    used("handler", Kind::Text),
+    used("handler_type", Kind::Text),
+    used("http_handler_config", Kind::Table(&WATCH_HTTP)),
+    used("key", Kind::Text),
+    used("name", Kind::Text),
+    used("passingonly", Kind::Bool),
+    used("prefix", Kind::Text),
+    used("service", Kind::Text),
+    used("stale", Kind::Bool),
+    used("state", Kind::Text),
+    used("tag", Kind::TextOrTexts),
+    used("token", Kind::Text),
+    used("type", Kind::Text),
+]);
+
+static WATCH_HTTP: Table = table(&[
+    used("header", Kind::TextsMap),
+    used("method", Kind::Text),
+    used("output_max_size", Kind::Int),
+    used("path", Kind::Text),
+    used("timeout", Kind::Duration),
+    used("tls_skip_verify", Kind::Bool),
+]);

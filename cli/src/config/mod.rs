@@ -24,6 +24,7 @@ pub mod schema;
 mod sources;
 #[cfg(test)]
 mod tests;
+mod watches;
 
 use std::{
     collections::BTreeMap,
@@ -39,7 +40,7 @@ use usher_dns::policy::Policy;
 pub use self::address::AddressError;
 pub use self::flags::AgentFlags;
 pub use self::sources::services;
-use crate::{http, logging};
+use crate::{http, logging, watch::agent::Watching};
 
 /// The version agents tell each other and people.
 pub const VERSION: &str = env!("CARGO_PKG_VERSION");
@@ -229,6 +230,8 @@ pub struct Config {
     pub services: Vec<ServiceDefinition>,
     /// Checks of the files.
     pub checks: Vec<CheckSpec>,
+    /// Watches the agent runs.
+    pub watches: Vec<Watching>,
     /// What the user should know of.
     pub warnings: Vec<Warning>,
     /// Services and checks that an agent would refuse: for each, where it stands and why. Empty after [`load`].

@@ -85,6 +85,17 @@ pub(super) struct Raw {
     pub(super) tagged_addresses: BTreeMap<String, String>,
     pub(super) translate_wan_addrs: bool,
     pub(super) unix_sockets: UnixSockets,
+    pub(super) watches: Vec<Watch>,
+}
+
+/// One of `watches`: what is watched, and who is told.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+pub(super) struct Watch {
+    #[serde(flatten)]
+    pub(super) what: crate::watch::spec::Parameters,
+    #[serde(flatten)]
+    pub(super) handler: crate::watch::spec::HandlerParameters,
 }
 
 #[derive(Debug, Default, Deserialize)]

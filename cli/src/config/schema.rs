@@ -51,6 +51,8 @@ pub enum Kind {
     Duration,
     /// A list of texts.
     Texts,
+    /// A list of texts, or one text, which stands for a list of it.
+    TextOrTexts,
     /// Texts by name.
     TextMap,
     /// Lists of texts by name.
@@ -193,6 +195,8 @@ impl Walk {
             Kind::Any => Ok(Value::Null),
             Kind::Table(table) => self.table(value, table, path),
             Kind::Texts => self.texts(value, path),
+            Kind::TextOrTexts if value.is_string() => Ok(Value::Array(vec![value.clone()])),
+            Kind::TextOrTexts => self.texts(value, path),
             Kind::Tables(table) => self.list(value, "a list", path, |walk, item, path| walk.table(item, table, path)),
             Kind::TextMap => self.map(value, path, |walk, item, path| walk.scalar(item, Kind::Text, path)),
             Kind::TextsMap => self.map(value, path, |walk, item, path| walk.texts(item, path)),
@@ -317,6 +321,7 @@ impl Kind {
             Self::Text => "a string",
             Self::Duration => "a duration such as \"10s\"",
             Self::Texts => "a list of strings",
+            Self::TextOrTexts => "a string or a list of strings",
             Self::Tables(_) => "a list",
             Self::TextMap | Self::TextsMap | Self::DurationMap | Self::Table(_) | Self::TableMap(_) => "a map",
             Self::Any => "any value",
@@ -370,7 +375,9 @@ impl Table {
             };
             let kind = self.find(&name).map_or(Kind::Any, |key| key.kind);
             match (kind, existing, value) {
-                (Kind::Texts | Kind::Tables(_), Value::Array(existing), Value::Array(more)) => existing.extend(more),
+                (Kind::Texts | Kind::TextOrTexts | Kind::Tables(_), Value::Array(existing), Value::Array(more)) => {
+                    existing.extend(more)
+                }
                 (Kind::Table(table), Value::Object(existing), Value::Object(more)) => table.merge(existing, more),
                 (_, Value::Object(existing), Value::Object(more)) => existing.extend(more),
                 (_, existing, value) => *existing = value,

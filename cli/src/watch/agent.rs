@@ -11,7 +11,11 @@ use super::{
     spec::{Handler, Watch},
 };
 use crate::{
-    client::{Client, ClientError, address::Address, settings::{Settings, TlsSettings}},
+    client::{
+        Client, ClientError,
+        address::Address,
+        settings::{Settings, TlsSettings},
+    },
     config::HttpListen,
 };
 

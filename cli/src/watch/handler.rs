@@ -20,12 +20,7 @@ use super::{
     engine::Change,
     spec::{Command, HttpHandler, OUTPUT_SIZE},
 };
-use crate::client::{
-    address::Address,
-    connect::Connector,
-    settings::TlsSettings,
-    tls,
-};
+use crate::client::{address::Address, connect::Connector, settings::TlsSettings, tls};
 
 /// How long the output of a command is waited for after its end: what it left running may hold it open.
 const LAST_WORDS: Duration = Duration::from_millis(200);
@@ -153,7 +148,8 @@ fn process(command: &Command) -> (String, Process) {
             (shell, process)
         }
         Command::Program(words) => {
-            let (program, arguments) = words.split_first().map_or(("", &[][..]), |(first, rest)| (first.as_str(), rest));
+            let (program, arguments) =
+                words.split_first().map_or(("", &[][..]), |(first, rest)| (first.as_str(), rest));
             let mut process = Process::new(program);
             process.args(arguments);
             (program.to_owned(), process)

@@ -125,11 +125,9 @@ impl Watch {
             "services" => What::Services,
             "nodes" => What::Nodes,
             "service" if given.service.is_empty() => return Err(WatchError::Missing("service")),
-            "service" => What::Service {
-                name: given.service.clone(),
-                tags: given.tag.clone(),
-                passing_only: given.passingonly,
-            },
+            "service" => {
+                What::Service { name: given.service.clone(), tags: given.tag.clone(), passing_only: given.passingonly }
+            }
             "checks" if !given.service.is_empty() && !given.state.is_empty() => return Err(WatchError::Both),
             "checks" if !given.service.is_empty() => What::Checks(Checks::Of(given.service.clone())),
             "checks" if !given.state.is_empty() => What::Checks(Checks::In(given.state.clone())),
@@ -393,10 +391,7 @@ mod tests {
     #[test]
     fn handlers() {
         let handler = |json| Handler::new(&serde_json::from_value(json).unwrap()).map_err(|error| error.to_string());
-        assert_eq!(
-            handler(serde_json::json!({"handler": "cat"})),
-            Ok(Handler::Command(Command::Shell("cat".into())))
-        );
+        assert_eq!(handler(serde_json::json!({"handler": "cat"})), Ok(Handler::Command(Command::Shell("cat".into()))));
         assert_eq!(
             handler(serde_json::json!({"args": ["cat", "-n"], "handler_type": "script"})),
             Ok(Handler::Command(Command::Program(vec!["cat".into(), "-n".into()])))

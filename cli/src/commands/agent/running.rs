@@ -25,6 +25,7 @@ use crate::{
     config::{self, AgentFlags, Config, HttpListen},
     http::{self, Api, Control, Metrics},
     logging::LogHub,
+    watch::agent::Watches,
 };
 
 /// Orders from the HTTP API that wait; who gives one more waits to give it.
@@ -63,6 +64,7 @@ pub(super) struct Running {
     stop_http: CancellationToken,
     control: mpsc::Receiver<Control>,
     signals: Signals,
+    watches: Watches,
     _socket_files: Vec<listeners::SocketPath>,
     _pid_file: Option<PidFile>,
 }
@@ -98,7 +100,7 @@ impl Running {
         });
         let stop_http = CancellationToken::new();
         let http = tokio::spawn(http::serve(http_sockets.listeners, api.clone(), stop_http.clone()));
-        let running = Self {
+        let mut running = Self {
             flags,
             config,
             log,
@@ -109,10 +111,12 @@ impl Running {
             stop_http,
             control,
             signals,
+            watches: Watches::default(),
             _socket_files: http_sockets.files,
             _pid_file: pid_file,
         };
         running.announce();
+        running.watches.set(&running.config.watches, &running.config.http_addrs);
         Ok(running)
     }
 
@@ -225,7 +229,8 @@ impl Running {
         }
         info!(target: "agent", "Requesting shutdown");
         self.stop_http.cancel();
-        let Self { dns, agent, http, mut signals, .. } = self;
+        let Self { dns, agent, http, mut signals, watches, .. } = self;
+        drop(watches);
         let ending = async {
             if tokio::time::timeout(DRAIN_TIME, http).await.is_err() {
                 warn!(target: "agent", "requests under way did not end in time");
@@ -259,6 +264,7 @@ impl Running {
             dns.reconfigure(new.dns_policy());
         }
         self.api.options.store(Arc::new(new.http_options()));
+        self.watches.set(&new.watches, &self.config.http_addrs);
         let node_id = self.agent.node_id();
         tell_changes(&self.config.debug_config(node_id), &new.debug_config(node_id));
         for warning in new.warnings.iter().filter(|warning| !self.config.warnings.contains(warning)) {
@@ -267,6 +273,7 @@ impl Running {
         // What a restart has to bring into force stays as it is.
         self.config.services = new.services;
         self.config.checks = new.checks;
+        self.config.watches = new.watches;
         self.config.node_meta = new.node_meta;
         self.config.dns = new.dns;
         self.config.http = new.http;
