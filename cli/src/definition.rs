@@ -321,7 +321,7 @@ mod tests {
             Kind::Float => json!(1.5),
             Kind::Text | Kind::Any => json!("passing"),
             Kind::Duration => json!("7s"),
-            Kind::Texts => json!(["t"]),
+            Kind::Texts | Kind::TextOrTexts => json!(["t"]),
             Kind::TextMap => json!({"k": "v"}),
             Kind::TextsMap => json!({"k": ["v"]}),
             Kind::DurationMap => json!({"k": "7s"}),

@@ -51,6 +51,7 @@ impl Config {
             "TaggedAddresses": self.tagged_addresses,
             "TranslateWANAddrs": self.dns.translate_wan_addrs,
             "Version": super::VERSION,
+            "Watches": self.watches.iter().map(|watching| watching.watch.to_string()).collect::<Vec<_>>(),
         })
     }
 

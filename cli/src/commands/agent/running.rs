@@ -36,7 +36,7 @@ const LEAVE_TIME: Duration = Duration::from_secs(15);
 const DRAIN_TIME: Duration = Duration::from_secs(5);
 
 /// What the names of settings begin with that a reload puts in force; every other change waits for a restart.
-const RELOADED: [&str; 10] = [
+const RELOADED: [&str; 11] = [
     "AllowWriteHTTPFrom",
     "DNS",
     "DefaultQueryTime",
@@ -47,6 +47,7 @@ const RELOADED: [&str; 10] = [
     "MaxQueryTime",
     "NodeMeta",
     "TranslateWANAddrs",
+    "Watches",
 ];
 /// Settings among those that need new sockets.
 const NOT_RELOADED: [&str; 4] = ["DNSAddrs", "DNSPort", "HTTPAddrs", "HTTPPort"];
