@@ -263,8 +263,16 @@ fn heard_now() -> Line {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use super::*;
+
+    /// Has the file say that programs were last heard so long ago.
+    pub(in crate::health) fn age(data_dir: &Path, by: Duration) {
+        let Line::Heard(now) = heard_now() else { panic!("it says when") };
+        let mut bytes = fs::read(data_dir.join(FILE)).unwrap();
+        encode_line(&Line::Heard(now - u64::try_from(by.as_millis()).unwrap()), &mut bytes);
+        fs::write(data_dir.join(FILE), bytes).unwrap();
+    }
 
     fn line(check: &str, status: Option<&str>) -> Line {
         let kept = |status: &str| Kept { status: Status::from(status), output: format!("{check}\n is {status}") };

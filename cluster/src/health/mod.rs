@@ -185,3 +185,6 @@ fn output_max(spec: &CheckSpec, options: &Options) -> usize {
 
 /// How long this process must have stood still for time to be given back.
 const STALL: Duration = Duration::from_millis(250);
+
+#[cfg(test)]
+mod tests;

@@ -158,7 +158,7 @@ mod tests {
         inbox.take(&mut next);
         let check = next.check("c").unwrap();
         assert_eq!((check.status.clone(), check.output.as_str()), (Status::Warning, "b"));
-        let other = Arc::new(CheckSpec::clone(&spec));
+        let other = Arc::new(CheckSpec { notes: "other".to_owned(), ..CheckSpec::clone(&spec) });
         inbox.submit("c", &other, Status::Passing, "c".to_owned());
         assert_eq!(inbox.take(&mut next).0, []);
     }

@@ -20,6 +20,21 @@ pub(crate) struct FakeConsensus {
     applying: parking_lot::Mutex<()>,
 }
 
+impl FakeConsensus {
+    /// What was committed until now.
+    pub(crate) fn writes(&self) -> u64 {
+        self.index.load(Ordering::SeqCst)
+    }
+
+    pub(crate) fn catalog(&self) -> &Arc<Catalog> {
+        &self.catalog
+    }
+
+    pub(crate) fn set_leaderless(&self, leaderless: bool) {
+        self.leaderless.store(leaderless, Ordering::SeqCst);
+    }
+}
+
 impl Proposer for FakeConsensus {
     fn propose(&self, command: Command) -> BoxFuture<'_, Result<Applied, ProposeError>> {
         Box::pin(async move {
