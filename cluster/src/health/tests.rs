@@ -138,9 +138,8 @@ async fn renewals_that_say_nothing_new_cost_no_write_and_no_command() {
     for (n, of_one) in ids.chunks(50).enumerate() {
         host.register(&format!("s{n}"), of_one.iter().map(|id| ttl(id, 30)).collect()).await;
     }
-    for id in &ids {
-        host.report(id, Status::Passing, "fine").await;
-    }
+    let first = ids.iter().map(|id| host.health.report(id, Status::Passing, "fine".to_owned()));
+    futures_util::future::try_join_all(first).await.unwrap();
     until(|| ids.iter().all(|id| host.told(id) == "passing fine")).await;
     let (table, writes) = (host.local.table(), host.consensus.writes());
     for _ in 0..4 {
