@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 use usher_tests::agent::{Agent, Builder};
 use usher_tests::dns;
 use usher_tests::poll::eventually;
-use usher_tests::typed::{self, Terminal};
+use usher_tests::typed::{self, Step, Terminal};
 use usher_tests::workspace;
 
 /// The value that the start banner shows beside a name.
@@ -199,15 +199,21 @@ fn the_reader_finds_help_and_the_version() {
     assert!(nobody.err().contains("127.0.0.1:1"), "{}", nobody.err());
 }
 
-/// The sections that a reader can type on one machine with one agent at a time.
+/// The sections of the README that a reader can type on one machine with one agent at a time, each with the agent of
+/// the first.
 #[test]
 fn the_readme_is_typed_as_it_stands() {
-    let missing = typed::missing();
-    if !missing.is_empty() {
-        return eprintln!("the README is not typed here: {missing:?} cannot be run");
-    }
     let readme = fs::read_to_string(workspace().join("README.md")).unwrap();
-    for heading in ["## Five minutes"] {
-        Terminal::open().type_all(&typed::section(&readme, heading));
+    let agent = Step { command: "usher agent -dev".to_owned(), promised: Vec::new() };
+    for heading in ["## Five minutes", "## Health decides who is answered"] {
+        let steps = typed::section(&readme, heading);
+        let missing = typed::missing(&steps);
+        if !missing.is_empty() {
+            eprintln!("{heading} is not typed here: there is no {missing:?}");
+            continue;
+        }
+        let mut terminal = Terminal::open();
+        terminal.type_in(&agent);
+        terminal.type_all(&steps);
     }
 }

@@ -97,7 +97,11 @@ pub async fn run(
         }
     }
     let mut program = match Program::start(words) {
-        Ok(program) => program,
+        // Standard output is the program's.
+        Ok(program) => {
+            out.problem(format!("Registered service: {}", service.name));
+            program
+        }
         Err(error) => {
             held.deregister(out).await;
             out.problem(error.to_string());

@@ -16,6 +16,7 @@ use crate::{
 };
 
 const BACKENDS: usize = 50;
+const REPORTING: usize = 60;
 const REPORTS: usize = 300;
 const LIMIT: Duration = Duration::from_secs(60);
 
@@ -45,22 +46,26 @@ pub(super) fn backends(binary: &Path) -> Result<Vec<Figure>> {
     Ok(spread("backend died until DNS does not answer it, interval 1 s", "s", &seconds))
 }
 
-/// Milliseconds from the call that reports a failure until DNS does not answer the service.
+/// Milliseconds from the call that reports a failure until DNS does not answer the service. Each service changes seldom: it
+/// is what flaps that is held back.
 pub(super) fn reports(binary: &Path) -> Result<Vec<Figure>> {
     let folder = tempfile::tempdir()?;
     let agent = start(binary, folder.path())?;
     let mut client = agent.client()?;
-    let body = json!({"Name": "web", "Port": 80, "Check": {"CheckID": "web-check", "TTL": "10m"}});
-    client.request("PUT", "/v1/agent/service/register", &body.to_string())?;
+    for number in 0..REPORTING {
+        let check = json!({"CheckID": format!("web{number}-check"), "TTL": "10m"});
+        let body = json!({"Name": format!("web{number}"), "Port": 80, "Check": check});
+        client.request("PUT", "/v1/agent/service/register", &body.to_string())?;
+    }
     let mut milliseconds = Vec::new();
-    for _ in 0..REPORTS {
-        client.request("PUT", "/v1/agent/check/pass/web-check", "")?;
-        wait(&agent, "web", true)?;
-        // Results of people's programs are seldom this close: each counts for itself.
+    for number in (0..REPORTING).cycle().take(REPORTS) {
+        let service = format!("web{number}");
+        client.request("PUT", &format!("/v1/agent/check/pass/{service}-check"), "")?;
+        wait(&agent, &service, true)?;
         std::thread::sleep(Duration::from_millis(rand::rng().random_range(20..80)));
         let began = Instant::now();
-        client.request("PUT", "/v1/agent/check/fail/web-check", "")?;
-        wait(&agent, "web", false)?;
+        client.request("PUT", &format!("/v1/agent/check/fail/{service}-check"), "")?;
+        wait(&agent, &service, false)?;
         milliseconds.push(began.elapsed().as_secs_f64() * 1000.0);
     }
     Ok(spread("failure reported until DNS does not answer the service", "ms", &milliseconds))
