@@ -22,8 +22,9 @@ pub(super) fn is_local(spec: &CheckSpec, own: &str) -> bool {
     spec.alias_node.is_empty() || spec.alias_node.eq_ignore_ascii_case(own)
 }
 
-/// What a check of this agent is that follows others here. `key` is its folded id, `own` the node's name.
-pub(super) fn local(table: &Records, key: &str, spec: &CheckSpec, own: &str) -> Outcome {
+/// What a check of this agent is that follows others here. `key` is its folded id, `own` the node's name, `node` are the
+/// checks of the node as a whole, which concern every service.
+pub(super) fn local(table: &Records, node: &[Arc<Check>], key: &str, spec: &CheckSpec, own: &str) -> Outcome {
     let mut looked = Looked {
         table,
         own,
@@ -32,7 +33,7 @@ pub(super) fn local(table: &Records, key: &str, spec: &CheckSpec, own: &str) -> 
         worst: Worst::default(),
     };
     looked.follow(spec);
-    looked.node();
+    node.iter().for_each(|check| looked.look(check));
     looked.worst.outcome()
 }
 
@@ -81,15 +82,6 @@ impl Looked<'_> {
         }
         let checks: Vec<Arc<Check>> = self.table.checks_of(&key).cloned().collect();
         checks.iter().for_each(|check| self.look(check));
-    }
-
-    /// Looks at the checks of the node, which concern every service.
-    fn node(&mut self) {
-        let keys: Vec<String> = self.table.node_check_keys().cloned().collect();
-        for key in keys {
-            let Some(check) = self.table.check(&key).cloned() else { continue };
-            self.look(&check);
-        }
     }
 
     fn look(&mut self, check: &Check) {
@@ -204,7 +196,8 @@ mod tests {
     }
 
     fn shown(records: &Records, key: &str) -> String {
-        let Outcome { status, output } = local(records, key, records.specs().get(key).unwrap(), "n1");
+        let node = records.node_checks();
+        let Outcome { status, output } = local(records, &node, key, records.specs().get(key).unwrap(), "n1");
         format!("{}: {output}", status.as_str())
     }
 

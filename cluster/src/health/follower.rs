@@ -93,8 +93,9 @@ impl Follower {
             return;
         }
         let (table, own) = (self.shared.local.table(), self.shared.local.node_name());
+        let node = table.node_checks();
         for (key, spec) in &self.here {
-            let outcome = alias::local(&table, key, spec, &own);
+            let outcome = alias::local(&table, &node, key, spec, &own);
             self.shared.submit(&mut self.shared.tables.lock(), key, spec, outcome);
         }
     }

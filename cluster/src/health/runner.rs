@@ -36,6 +36,8 @@ const LOOK: Duration = Duration::from_millis(500);
 const NETWORK_MAX: usize = 256;
 /// Runs at once that take a process.
 const PROCESS_MAX: usize = 64;
+/// Standing still for so long is worth a line of the log.
+const LONG: Duration = Duration::from_secs(1);
 /// How long a service that could not be removed is left.
 const REAP_AGAIN: Duration = Duration::from_secs(1);
 
@@ -159,7 +161,9 @@ impl Runner {
         tables.deadlines.stalled(late);
         tables.reaper.stalled(late);
         drop(tables);
-        tracing::warn!(target: "agent", "This process stood still for {late:?}: checks are given the time back");
+        if late >= LONG {
+            tracing::warn!(target: "agent", "This process stood still for {late:?}: checks are given the time back");
+        }
     }
 
     /// Takes in what changed of which checks there are.

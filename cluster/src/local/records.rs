@@ -8,6 +8,7 @@
 //! Ids are compared without regard to ASCII case, as in the catalog, and shown as they were given.
 
 mod maintenance;
+mod reload;
 mod results;
 
 use std::{collections::HashSet, sync::Arc};
@@ -239,6 +240,12 @@ impl Records {
         self.checks.iter().filter(|(_, kept)| kept.check.service_id.is_empty()).map(|(key, _)| key)
     }
 
+    /// The checks of the node itself.
+    pub(crate) fn node_checks(&self) -> Vec<Arc<Check>> {
+        let checks = self.checks.values().map(|kept| &kept.check);
+        checks.filter(|check| check.service_id.is_empty()).cloned().collect()
+    }
+
     /// Where a check is synchronised: with its service, or alone.
     pub(crate) fn target_of_check(&self, key: &str) -> Option<Target> {
         self.check(key).map(|check| target_of(check))
@@ -420,48 +427,6 @@ impl Records {
             let check = kept_check.check.clone();
             Arc::make_mut(&mut self.shown).checks.insert(check.id.clone(), check);
         }
-    }
-
-    fn reload(
-        &mut self,
-        services: &[ServiceDefinition],
-        checks: Vec<CheckSpec>,
-        keep_api: bool,
-        effect: &mut Effect,
-    ) -> Result<(), LocalError> {
-        let services_now: HashSet<String> = services.iter().map(|it| fold(build::service_id(it))).collect();
-        let checks_now: HashSet<String> = services
-            .iter()
-            .flat_map(build::checks)
-            .chain(checks.iter().cloned())
-            .map(|spec| fold(if spec.id.is_empty() { &spec.name } else { &spec.id }))
-            .collect();
-        let goes = |source: Source| source == Source::Config || !keep_api;
-        let gone: Vec<String> = self
-            .services
-            .iter()
-            .filter(|(key, kept)| goes(kept.source) && !services_now.contains(*key))
-            .map(|(key, _)| key.clone())
-            .collect();
-        for key in gone {
-            self.remove_service(&key, effect);
-        }
-        let gone: Vec<String> = self
-            .checks
-            .iter()
-            .filter(|(key, kept)| goes(kept.source) && !checks_now.contains(*key) && !maintenance::is_one(key))
-            .map(|(key, _)| key.clone())
-            .collect();
-        for key in gone {
-            self.remove_check(&key, effect);
-        }
-        for definition in services {
-            self.register_service(definition, Source::Config, false, effect);
-        }
-        for spec in checks {
-            self.register_check(spec, Source::Config, effect)?;
-        }
-        Ok(())
     }
 }
 

@@ -203,3 +203,100 @@ fn what_was_kept_is_restored_and_orphans_are_dropped() {
     let check = records.check("x").unwrap();
     assert_eq!((check.status.clone(), check.output.as_str()), (Status::Warning, "hm"));
 }
+
+fn maintain(service_id: Option<&str>, enable: bool, reason: &str) -> Operation {
+    let (service_id, reason) = (service_id.map(str::to_owned), reason.to_owned());
+    Operation::SetMaintenance { service_id, enable, reason, token: String::new() }
+}
+
+#[test]
+fn maintenance_is_a_check_that_lasts_until_it_is_ended() {
+    let mut records = after(vec![config(service("Web", "web", &["x"])), maintain(Some("WEB"), true, "upgrade")]);
+    let id = "_service_maintenance:Web";
+    let seen = |records: &Records| {
+        let check = records.shown().checks.get(id).unwrap();
+        [&check.name, &check.notes, check.status.as_str(), &check.kind, &check.service_name].map(str::to_owned)
+    };
+    let expected = ["Service Maintenance Mode", "upgrade", "critical", "maintenance", "web"];
+    assert_eq!(seen(&records), expected);
+    let effect = records.apply(maintain(Some("web"), true, "again")).unwrap();
+    assert_eq!((files(&effect), seen(&records)[1].as_str()), (vec![], "upgrade"), "being there it keeps its reason");
+    records.apply(reload(vec![service("Web", "web", &["y"])], vec![], false)).unwrap();
+    records.apply(api(service("Web", "web", &["z"]), true)).unwrap();
+    assert_eq!(shown(&records), ["Web:_service_maintenance:Web,z"]);
+    assert_eq!(seen(&records), expected);
+    let effect = records.apply(maintain(Some("web"), false, "")).unwrap();
+    assert_eq!(files(&effect), ["-check _service_maintenance:web"]);
+    assert_eq!(effect.targets, [Target::Service("web".to_owned())]);
+    assert_eq!(files(&records.apply(maintain(Some("web"), false, "")).unwrap()), [""; 0]);
+    assert_eq!(shown(&records), ["Web:z"]);
+}
+
+#[test]
+fn maintenance_goes_with_its_service_and_is_restored() {
+    let mut records = after(vec![api(service("a", "web", &[]), false), maintain(Some("a"), true, "")]);
+    let effect = records.apply(maintain(None, true, "")).unwrap();
+    let Some(FileChange::WriteCheck(_, stored)) = effect.files.first() else { panic!("{effect:?}") };
+    let (restored, _) = Records::restore("n1", vec![], vec![(**stored).clone()]);
+    for records in [&records, &restored] {
+        let check = records.shown().checks.get("_node_maintenance").unwrap();
+        assert_eq!((check.name.as_str(), check.kind.as_str()), ("Node Maintenance Mode", "maintenance"));
+        assert!(check.notes.starts_with("Maintenance mode is enabled for this node, but no reason"), "{}", check.notes);
+    }
+    records.apply(gone("a")).unwrap();
+    assert_eq!(shown(&records), [":_node_maintenance"]);
+    let refused = records.apply(maintain(Some("a"), true, "")).unwrap_err();
+    assert_eq!(refused.to_string(), "No service registered with ID \"a\"");
+}
+
+fn result(records: &Records, key: &str, status: Status, output: &str) -> (String, CheckResult) {
+    let spec = records.specs().get(key).unwrap().clone();
+    (key.to_owned(), CheckResult { spec, status, output: output.to_owned() })
+}
+
+#[test]
+fn results_change_no_definition_and_changes_of_others_disturb_none() {
+    let mut records = after(vec![api(service("a", "web", &["x", "y"]), false)]);
+    let before = records.specs().clone();
+    let noted = records
+        .set_results([result(&records, "x", Status::Passing, "fine"), result(&records, "y", Status::Critical, "bad")]);
+    let noted: Vec<_> = noted.iter().map(|noted| (noted.key.as_str(), noted.status)).collect();
+    assert_eq!(noted, [("x", true), ("y", false)]);
+    assert!(records.specs().ptr_eq(&before));
+    assert_eq!(records.shown().checks.get("x").unwrap().output, "fine");
+    records.apply(api(service("a", "web", &["x", "y"]), false)).unwrap();
+    assert!(records.specs().ptr_eq(&before), "the same again is the same");
+    records.apply(api(service("a", "other", &["x", "z"]), true)).unwrap();
+    let (old, new) = (before.get("x").unwrap(), records.specs().get("x").unwrap());
+    assert!(Arc::ptr_eq(old, new), "whatever else changes");
+    assert_eq!(records.specs().keys().collect::<Vec<_>>(), ["x", "z"]);
+    assert_eq!(records.check("x").unwrap().status, Status::Passing);
+}
+
+#[test]
+fn a_result_of_another_definition_counts_no_more() {
+    let mut records = after(vec![api(service("a", "web", &["x"]), false)]);
+    let late = result(&records, "x", Status::Passing, "");
+    let slower = CheckSpec { ttl: Some(Duration::from_secs(9)), ..check("x", "a") };
+    records.apply(alone(slower)).unwrap();
+    assert_eq!(records.set_results([late.clone()]), []);
+    records.apply(gone("a")).unwrap();
+    assert_eq!(records.set_results([late]), []);
+}
+
+#[test]
+fn only_what_is_critical_still_takes_its_service_with_it() {
+    let mut records = after(vec![api(service("a", "web", &["x"]), false), alone(check("n", ""))]);
+    let reap = |records: &mut Records, key: &str| {
+        let spec = records.specs().get(key).unwrap().clone();
+        records.apply(Operation::Reap { check: key.to_owned(), spec }).unwrap().known
+    };
+    let passing = result(&records, "x", Status::Passing, "");
+    records.set_results([passing]);
+    assert!(!reap(&mut records, "x"));
+    assert!(!reap(&mut records, "n"), "a check of the node takes nothing with it");
+    let critical = result(&records, "x", Status::Critical, "");
+    records.set_results([critical]);
+    assert!(reap(&mut records, "x"));
+    assert_eq!(shown(&records), [":n"]);
+}
