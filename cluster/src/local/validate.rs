@@ -9,7 +9,10 @@ use super::{
     LocalError, Source,
     definition::{CheckSpec, OUTPUT_MAX_BYTES, ServiceDefinition},
 };
-use crate::catalog::model::{SERF_HEALTH, Status, Weights};
+use crate::{
+    catalog::model::{SERF_HEALTH, Status, Weights},
+    health::probe,
+};
 
 /// A DNS label's longest form (RFC 1035 section 2.3.4).
 const DNS_LABEL_MAX_BYTES: usize = 63;
@@ -188,7 +191,8 @@ fn check_kind_is_valid(check: &CheckSpec) -> Result<(), LocalError> {
     } else if check.output_max_size.is_some_and(|size| size > OUTPUT_MAX_BYTES) {
         return Err(invalid(format!("Invalid check: OutputMaxSize must be at most {OUTPUT_MAX_BYTES}")));
     } else {
-        return Ok(());
+        // Consul finds out when it is run: a check that can never pass is told to whoever writes it.
+        return probe::validate(check).map_err(|error| invalid(format!("Invalid check: {error}")));
     };
     Err(invalid(format!("Invalid check: {reason}")))
 }
@@ -356,6 +360,14 @@ mod tests {
                 "Invalid lease: LeaseDeregisterAfter cannot be set without Lease",
             ),
             (
+                with_check(|it| (it.http, it.interval) = ("nothttp".to_owned(), SECOND)),
+                "Invalid check: Invalid HTTP \"nothttp\": relative URL without a base",
+            ),
+            (
+                with_check(|it| (it.tcp, it.interval) = ("nowhere".to_owned(), SECOND)),
+                "Invalid check: Invalid TCP \"nowhere\": missing port in address",
+            ),
+            (
                 with_check(|it| (it.ttl, it.interval) = (SECOND, SECOND)),
                 "Invalid check: Interval and TTL cannot both be specified",
             ),
@@ -402,11 +414,13 @@ mod tests {
             named(|it| it.id = "bad/id".to_owned()),
             named(|it| it.address = "db.example.com".to_owned()),
             with_check(|it| it.ttl = SECOND),
-            with_check(|it| (it.http, it.interval) = ("nothttp".to_owned(), SECOND)),
+            with_check(|it| (it.http, it.interval) = ("http://127.0.0.1:1".to_owned(), SECOND)),
             with_check(|it| it.alias_service = "y".to_owned()),
             with_check(|it| (it.udp, it.interval) = ("127.0.0.1:1".to_owned(), SECOND)),
             with_check(|it| (it.h2ping, it.interval) = ("127.0.0.1:1".to_owned(), SECOND)),
-            with_check(|it| (it.dns, it.interval) = ("example.com".to_owned(), SECOND)),
+            with_check(|it| {
+                (it.dns, it.dns_server, it.interval) = ("example.com".to_owned(), "127.0.0.1:53".to_owned(), SECOND);
+            }),
             // The first of several kinds, in the order of `CheckSpec::kind`, is meant.
             with_check(|it| (it.http, it.tcp, it.interval) = ("http://a/".to_owned(), "b:1".to_owned(), SECOND)),
             with_check(|it| (it.ttl, it.timeout) = (SECOND, SECOND)),
