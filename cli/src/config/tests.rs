@@ -99,7 +99,8 @@ fn every_key_of_the_reference_is_known_and_every_known_key_is_the_reference_s() 
     known_paths(&AGENT, "", &mut known);
     OURS.iter().for_each(|name| assert!(known.remove(*name)));
     // Lists of tables are in the file with an item, or without one where the reference wants none.
-    let lists = ["services.", "service.checks.", "checks.", "segments.", "acl.tokens.managed_service_provider."];
+    let lists =
+        ["services.", "service.checks.", "checks.", "segments.", "acl.tokens.managed_service_provider.", "watches."];
     in_file.retain(|path| !lists.iter().any(|list| path.starts_with(list)));
     // Of a definition, the file holds the keys Consul knows in files; requests know proxies besides.
     let ours = |path: &str| {
