@@ -173,3 +173,75 @@ async fn without_a_server_a_client_answers_what_it_holds_and_says_how_old_it_is(
     }
     pair.end().await;
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn filters_hold_wherever_the_answer_is_made() {
+    let pair = Pair::start(Options::default()).await;
+    for (node, rack, port, status) in
+        [("x", "r1", 80, "passing"), ("y", "r1", 81, "critical"), ("z", "r2", 80, "passing")]
+    {
+        let body = json!({
+            "Node": node, "Address": "10.0.0.1", "NodeMeta": {"rack": rack},
+            "Service": {"Service": "web", "Port": port, "Tags": ["a", node], "Meta": {"port": port.to_string()}},
+            "Check": {"Name": "c", "ServiceID": "web", "Status": status},
+        });
+        assert_eq!(pair.client.ask("PUT", "/v1/catalog/register", &body.to_string()).await.status, 200);
+    }
+    for (path, count) in [
+        ("/v1/catalog/service/web?filter=ServicePort==80", 2),
+        ("/v1/catalog/service/web?tag=a&node-meta=rack:r1&filter=ServicePort==80", 1),
+        ("/v1/catalog/service/web?tag=a&tag=y&filter=ServicePort==80", 0),
+        ("/v1/health/service/web?passing&tag=a&filter=Node.Meta.rack!=r2", 1),
+        ("/v1/health/service/web?filter=Checks.Status==critical", 1),
+        ("/v1/health/checks/web?node-meta=rack:r1&filter=Status==passing", 1),
+        ("/v1/health/state/any?filter=ServiceName==web+and+Node!=x", 2),
+        ("/v1/health/node/x?filter=ServiceID==web", 1),
+        ("/v1/catalog/nodes?filter=Meta.rack==r1", 2),
+    ] {
+        for consistency in ["", "&stale"] {
+            let path = format!("{path}{consistency}");
+            let (told, whole) = (pair.get(&path).await, pair.get(&path.replace("filter=", "x=")).await);
+            assert_eq!((told.status, instances(&told)), (200, count), "{path}: {}", told.body);
+            assert_eq!(told.header("X-Consul-Index"), whole.header("X-Consul-Index"), "{path}");
+        }
+    }
+    for (path, expected) in
+        [("/v1/catalog/node/x?filter=Port==99", json!({})), ("/v1/catalog/node-services/x?filter=Port==99", json!([]))]
+    {
+        assert_eq!(pair.get(path).await.json()["Services"], expected, "{path}");
+    }
+    for path in ["/v1/catalog/nodes", "/v1/health/service/web", "/v1/health/node/x?stale"] {
+        let joint = if path.contains('?') { '&' } else { '?' };
+        let told = pair.get(&format!("{path}{joint}index=1000000&filter=nosuch==1")).await;
+        assert_eq!((told.status, told.header("X-Consul-Knownleader")), (500, "false"), "{path}");
+        let expected = "Failed to create boolean expression evaluator: Selector \"nosuch\" is not valid (at 1:1;";
+        assert!(told.body.starts_with(expected), "{path}: {}", told.body);
+    }
+    // What the filter leaves out still moves the index: the client asks from there on.
+    let path = "/v1/health/service/web?stale&filter=Service.Port==99";
+    let index: u64 = pair.get(path).await.header("X-Consul-Index").parse().unwrap();
+    let waiting = format!("{path}&index={index}&wait=1m");
+    let (told, ()) = tokio::join!(tokio::time::timeout(PATIENCE, pair.get(&waiting)), pair.server.register("web"));
+    let told = told.expect("answered by the change, not after a minute");
+    assert_eq!(told.body, "[]");
+    assert!(told.header("X-Consul-Index").parse::<u64>().unwrap() > index);
+    pair.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_agents_own_lists_are_filtered_there() {
+    let pair = Pair::start(Options::default()).await;
+    for (id, port) in [("w1", 80), ("w2", 81)] {
+        let body =
+            json!({"Name": "web", "ID": id, "Port": port, "Check": {"TTL": "1h", "Status": "passing"}}).to_string();
+        assert_eq!(pair.client.ask("PUT", "/v1/agent/service/register", &body).await.status, 200);
+    }
+    let keys = |told: Told| told.json().as_object().unwrap().keys().cloned().collect::<Vec<_>>();
+    assert_eq!(keys(pair.get("/v1/agent/services?filter=Port==81").await), ["w2"]);
+    assert_eq!(keys(pair.get("/v1/agent/checks?filter=ServiceID==w1+and+Type==ttl").await), ["service:w1"]);
+    assert_eq!(pair.get("/v1/agent/services?filter=Port==82").await.body, "{}");
+    let refused = pair.get("/v1/agent/checks?filter=Port==82").await;
+    assert_eq!((refused.status, refused.header("X-Consul-Knownleader")), (500, ""));
+    assert!(refused.body.contains("Selector \"Port\" is not valid"), "{}", refused.body);
+    pair.end().await;
+}
