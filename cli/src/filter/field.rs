@@ -211,7 +211,7 @@ impl<T, U> Inner<T> for ByName<T, U> {
             }));
         };
         let (inner, of_nothing) = (follow(self.fields, question.next())?, question.comparison.operator.of_nothing());
-        Ok(Box::new(move |item| get(item).get(&key).map_or(of_nothing, |part| inner(part))))
+        Ok(Box::new(move |item| get(item).get(&key).map_or(of_nothing, &inner)))
     }
 }
 
