@@ -183,17 +183,43 @@ async fn time_in_which_this_process_stood_still_is_given_back() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_run_that_fell_into_such_a_time_is_repeated_before_it_counts() {
+    let host = Host::new().await;
+    // Takes connections and never answers.
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let silent = CheckSpec {
+        id: "h".to_owned(),
+        name: "h".to_owned(),
+        http: format!("http://{}/", listener.local_addr().unwrap()),
+        interval: Some(Duration::from_secs(1000)),
+        timeout: Some(Duration::from_secs(10)),
+        status: Some(Status::Passing),
+        ..CheckSpec::default()
+    };
+    host.register("a", vec![silent]).await;
+    after(1).await;
+    tokio::time::advance(Duration::from_secs(60)).await;
+    after(5).await;
+    assert_eq!(host.shown("h"), "passing");
+    after(6).await;
+    assert!(host.shown("h").starts_with("critical"), "{}", host.shown("h"));
+    host.stop().await;
+}
+
+#[tokio::test(start_paused = true)]
 async fn without_a_leader_reports_are_taken_and_told_later() {
     let host = Host::new().await;
-    host.register("a", vec![ttl("c", 100)]).await;
+    host.register("a", vec![ttl("c", 100), ttl("d", 100)]).await;
     host.consensus.set_leaderless(true);
     host.report("c", Status::Passing, "one").await;
+    host.report("d", Status::Passing, "once").await;
     assert_eq!(host.shown("c"), "passing one");
     after(20).await;
     host.report("c", Status::Warning, "two").await;
     assert_eq!((host.shown("c").as_str(), host.told("c").as_str()), ("warning two", "critical"));
     host.consensus.set_leaderless(false);
     host.until_told("c", "warning two").await;
+    host.until_told("d", "passing once").await;
     host.stop().await;
 }
 
