@@ -141,13 +141,14 @@ impl Journal {
         let mut resting = None;
         keeper.rewrite().await.unwrap_or_else(|error| resting = keeper.rest(&error));
         loop {
-            tokio::select! {
-                () = stop.cancelled() => break,
+            let turn = async {
                 // With programs to be heard the time is written even if nothing changes.
-                () = self.arrived.notified(), if !keeper.is_heard() => {}
-                () = tokio::time::sleep(INTERVAL), if keeper.is_heard() => {}
-            }
-            if stop.run_until_cancelled(tokio::time::sleep(INTERVAL)).await.is_none() {
+                if !keeper.is_heard() {
+                    self.arrived.notified().await;
+                }
+                tokio::time::sleep(INTERVAL).await;
+            };
+            if stop.run_until_cancelled(turn).await.is_none() {
                 break;
             }
             if resting.is_some_and(|until| Instant::now() < until) {

@@ -157,6 +157,7 @@ impl Runner {
     fn notice_stall(&mut self, wake: Option<Instant>) {
         let Some(late) = wake.map(|wake| wake.elapsed()).filter(|late| *late >= STALL) else { return };
         self.stalls += 1;
+        metrics::counter!("usher.health.stalls").increment(1);
         let mut tables = self.shared.tables.lock();
         tables.deadlines.stalled(late);
         tables.reaper.stalled(late);
