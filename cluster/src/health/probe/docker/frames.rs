@@ -69,6 +69,7 @@ mod tests {
         for piece in 1..=stream.len() {
             assert_eq!(read(stream, piece), "outerr\n!");
             assert_eq!(read(b"plain text, no frames", piece), "plain text, no frames");
+            assert_eq!(read(b"raw", piece), "raw");
             assert_eq!(read(b"\x01\0\0\x01 not a head", piece), "\u{1}\0\0\u{1} not a head");
         }
     }

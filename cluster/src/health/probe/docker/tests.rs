@@ -110,15 +110,15 @@ async fn the_exit_code_decides_and_the_output_is_told() {
     for (code, expected) in cases {
         let mut engine = FakeEngine::start(frames(&[(1, "out\n"), (2, "err\n")]), Some(code));
         assert_eq!(engine.run(spec("web")).await, expected);
-        let created = engine.requests.recv().await.expect("the first request");
+        let created = engine.requests.try_recv().expect("the first request");
         let json =
             r#"{"AttachStdin":false,"AttachStdout":true,"AttachStderr":true,"Tty":false,"Cmd":["/bin/check","-v"]}"#;
         assert!(created.ends_with(json), "{created}");
-        let started = engine.requests.recv().await.expect("the second request");
+        let started = engine.requests.try_recv().expect("the second request");
         assert!(started.ends_with(r#"{"Detach":false,"Tty":false}"#), "{started}");
         // Asked again while it still ran.
         for _ in 0..2 {
-            let inspected = engine.requests.recv().await.expect("another request");
+            let inspected = engine.requests.try_recv().expect("another request");
             assert!(inspected.starts_with("GET /exec/e1/json HTTP/1.1\r\n"), "{inspected}");
         }
     }
