@@ -147,7 +147,6 @@ mod tests {
             check_id: id.into(),
             service_id: service.into(),
             notes: notes.into(),
-            ..api::Check::default()
         };
         let checks = [
             check("_service_maintenance:w1", "w1", "new version"),

@@ -30,7 +30,7 @@ use crate::output::Output;
 #[expect(missing_docs, reason = "clap shows what stands at the arguments")]
 pub enum Command {
     Deregister(deregister::Args),
-    Register(register::Args),
+    Register(Box<register::Args>),
 }
 
 impl Command {
