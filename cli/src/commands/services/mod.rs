@@ -29,7 +29,7 @@ use crate::output::Output;
 #[command(verbatim_doc_comment)]
 #[expect(missing_docs, reason = "clap shows what stands at the arguments")]
 pub enum Command {
-    Deregister(deregister::Args),
+    Deregister(Box<deregister::Args>),
     Register(Box<register::Args>),
 }
 
