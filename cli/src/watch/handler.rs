@@ -323,8 +323,10 @@ mod tests {
 
     #[tokio::test]
     async fn what_a_command_leaves_running_does_not_hold_the_watch() {
-        let shell = Command::Shell("sleep 600 & echo done".into());
-        assert_eq!(run_command(&shell, &change(), Speech::Kept).await.unwrap(), "done");
+        let shell = Command::Shell("sleep 600 & echo $!".into());
+        let left = run_command(&shell, &change(), Speech::Kept).await.unwrap();
+        let left = Pid::from_raw(left.parse().unwrap()).unwrap();
+        rustix::process::kill_process(left, Signal::KILL).expect("it still runs");
     }
 
     #[test]
