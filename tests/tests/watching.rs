@@ -169,7 +169,7 @@ fn an_http_handler_gets_the_json_as_a_request() {
 
 /// A shell line that notes the ids of itself and of a child, and then hangs.
 fn hanging(file: &Path) -> String {
-    format!("sleep 600 & echo $$ $! > {0}.new; mv {0}.new {0}; wait", file.display())
+    format!("sleep 90 & echo $$ $! > {0}.new; mv {0}.new {0}; wait", file.display())
 }
 
 /// The processes a hanging handler has noted.
@@ -295,4 +295,29 @@ fn the_command_runs_a_command_at_every_change() {
     process.signal(Signal::INT);
     assert_eq!(process.wait(PATIENCE).and_then(|status| status.code()), Some(0));
     all_gone(&running);
+}
+
+// The agent that comes back has forgotten everything: its indexes begin anew.
+#[test]
+fn the_command_outlasts_its_agent() {
+    let (folder, [file]) = files();
+    let builder = Builder::dev();
+    let mut agent = builder.start();
+    register(&agent, "filler", "filler");
+    let mut command = Command::new(binary::usher());
+    let line = format!("echo \"$CONSUL_INDEX $(cat)\" >> {}", file.display());
+    command.args(["watch", "-type=service", "-service=web", &line]).env("SHELL", "/bin/sh");
+    command.env("CONSUL_HTTP_ADDR", format!("127.0.0.1:{}", agent.ports.http));
+    let mut process = Process::spawn(&mut command, &folder.path().join("output")).unwrap();
+    told_times(&file, 1);
+    let ports = agent.ports;
+    agent.kill();
+    eventually("the watch to notice", || {
+        let output = process.output();
+        if output.contains("Watch errored") { Ok(()) } else { Err(output) }
+    });
+    let agent = builder.ports(ports).start();
+    register(&agent, "n1", "web");
+    assert_eq!(nodes(&told_times(&file, 2)[1].1), ["n1"]);
+    assert!(process.ended().is_none());
 }
