@@ -27,7 +27,7 @@ use crate::{
 ///     usher watch -type=checks -state=critical 'jq -r .[].CheckID'
 ///     usher watch -type=nodes -shell=false /usr/local/bin/update-hosts --quiet
 #[derive(clap::Args, Debug)]
-#[command(verbatim_doc_comment)]
+#[command(verbatim_doc_comment, override_usage = "usher watch [OPTIONS] [CHILD]...")]
 pub struct Args {
     /// What to watch: services, nodes, service or checks (key, keyprefix and event need what is still to come).
     #[arg(long, value_name = "kind", default_value = "", hide_default_value = true)]
