@@ -13,7 +13,10 @@ use rustix::process::Signal;
 use serde_json::{Value, json};
 use usher_tests::{
     agent::{Agent, Builder},
-    backends::http::{Http, Mode},
+    backends::{
+        http::{Http as HttpServer, Mode},
+        tls::Authority,
+    },
     binary,
     poll::{PATIENCE, eventually},
     process::Process,
@@ -138,7 +141,7 @@ fn a_reload_changes_the_watches_that_differ() {
 
 #[test]
 fn an_http_handler_gets_the_json_as_a_request() {
-    let server = Http::start();
+    let server = HttpServer::start();
     server.set(Mode::Status(500, "not now".into()));
     let agent = Builder::dev()
         .config(json!({"watches": [{
@@ -165,6 +168,20 @@ fn an_http_handler_gets_the_json_as_a_request() {
     assert_eq!((header("x-own"), header("content-type")), (Some("a"), Some("application/json")));
     assert!(header("x-consul-index").and_then(|index| index.parse::<u64>().ok()).is_some_and(|index| index > 1));
     assert_eq!(nodes(&serde_json::from_slice(&request.body).unwrap()), ["n1"]);
+}
+
+#[test]
+fn an_http_handler_is_verified_unless_that_is_not_wanted() {
+    let authority = Authority::new();
+    let server = HttpServer::start_tls(&authority);
+    let watch = |path: &str, skip: bool| {
+        let config = json!({"path": server.url(path), "tls_skip_verify": skip});
+        json!({"type": "nodes", "handler_type": "http", "http_handler_config": config})
+    };
+    let agent = Builder::dev().config(json!({"watches": [watch("/verified", false), watch("/any", true)]})).start();
+    agent.printed("Failed to run watch handler");
+    eventually("the other to be told", || if server.count() > 0 { Ok(()) } else { Err("nothing was sent") });
+    assert!(server.seen().iter().all(|seen| seen.target == "/any"));
 }
 
 /// A shell line that notes the ids of itself and of a child, and then hangs.

@@ -84,4 +84,23 @@ mod tests {
             ]
         );
     }
+
+    #[test]
+    fn a_file_may_hold_one_tag_or_several_and_blocks() {
+        let text = r#"
+            watches = [
+              { type = "service" service = "web" tag = "a" args = ["true"] },
+              { type = "service" service = "web" tag = ["a", "b"] passingonly = true stale = true
+                handler_type = "http"
+                http_handler_config { path = "http://h/" timeout = "1s" header { X = ["y"] } } },
+            ]"#;
+        let flags =
+            crate::config::AgentFlags { hcl: vec![text.into(), "data_dir = \"/d\"".into()], ..Default::default() };
+        let config = crate::config::load(&flags).unwrap();
+        let requests: Vec<String> = config.watches.iter().map(|one| one.watch.request(0).target()).collect();
+        let expected = ["/v1/health/service/web?tag=a", "/v1/health/service/web?tag=a&tag=b&passing=1&stale"];
+        assert_eq!(requests, expected);
+        let Some(Handler::Http(http)) = config.watches.get(1).map(|one| &one.handler) else { panic!("it is one") };
+        assert_eq!((http.timeout.as_secs(), http.headers.get("X").map(Vec::len)), (1, Some(1)));
+    }
 }
