@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use anyhow::{Result, ensure};
+use anyhow::{Context as _, Result, ensure};
 
 use crate::median;
 
@@ -28,7 +28,10 @@ pub(crate) fn compare(word: &str, parts: &[(&str, Measure)], binaries: &[String]
     let wanted = std::env::var("MEASURE").ok();
     let is_wanted = |name: &str| wanted.as_ref().is_none_or(|wanted| wanted.split(',').any(|part| part == name));
     for (_, measure) in parts.iter().filter(|(name, _)| is_wanted(name)) {
-        let columns: Vec<Vec<Figure>> = binaries.iter().map(|binary| measure(binary)).collect::<Result<_>>()?;
+        let mut columns: Vec<Vec<Figure>> = Vec::new();
+        for binary in &binaries {
+            columns.push(measure(binary).with_context(|| format!("measuring {}", binary.display()))?);
+        }
         print(&columns);
     }
     Ok(())
