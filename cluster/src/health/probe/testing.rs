@@ -31,19 +31,19 @@ pub(super) const SHORT: Duration = Duration::from_millis(200);
 
 /// Runs a definition once.
 pub(super) async fn run(spec: CheckSpec) -> Outcome {
-    probe(spec).run().await
+    run_with(spec, &Options::default()).await
 }
 
-/// The same with other options.
+/// The same with other options. A run that does not end fails the test.
 pub(super) async fn run_with(spec: CheckSpec, options: &Options) -> Outcome {
-    let spec = CheckSpec { timeout: spec.timeout.or(Some(AMPLE)), ..spec };
-    Probe::new(&spec, options).expect("valid").expect("looks for itself").run().await
+    let probe = probe(spec, options);
+    tokio::time::timeout(2 * AMPLE, probe.run()).await.expect("a run ends")
 }
 
 /// The probe of a definition that has one.
-pub(super) fn probe(spec: CheckSpec) -> Probe {
+pub(super) fn probe(spec: CheckSpec, options: &Options) -> Probe {
     let spec = CheckSpec { timeout: spec.timeout.or(Some(AMPLE)), ..spec };
-    Probe::new(&spec, &Options::default()).expect("valid").expect("looks for itself")
+    Probe::new(&spec, options).expect("valid").expect("looks for itself")
 }
 
 /// A server on loopback that serves every connection with `serve`, side by side.

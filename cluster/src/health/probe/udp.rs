@@ -82,13 +82,13 @@ mod tests {
         let address = silent.local_addr().expect("bound");
         let success = passing(format!("UDP connect {address}: Success"));
         assert_eq!(run(CheckSpec { timeout: Some(SHORT), ..spec(address.to_string()) }).await, success);
-        // From here on it answers: the run ends long before its timeout.
-        tokio::spawn(async move {
-            while let Ok((_, peer)) = silent.recv_from(&mut [0]).await {
-                let _ = silent.send_to(b"pong", peer).await;
-            }
-        });
-        assert_eq!(run(spec(address.to_string())).await, success);
+        silent.recv_from(&mut [0]).await.expect("the first run's datagram");
+        let answer = async {
+            let (length, peer) = silent.recv_from(&mut [0]).await.expect("the second run's datagram");
+            silent.send_to(b"pong", peer).await.expect("sent");
+            length
+        };
+        assert_eq!(tokio::join!(run(spec(address.to_string())), answer), (success, 0));
     }
 
     #[tokio::test]

@@ -2,6 +2,7 @@ use std::path::Path;
 
 use super::*;
 use crate::health::probe::{
+    Options,
     testing::{AMPLE, SHORT, probe, run},
     validate,
 };
@@ -128,7 +129,7 @@ async fn a_flood_is_read_slowly_and_ends_in_time() {
 
 #[tokio::test]
 async fn a_probe_runs_again_and_again() {
-    let probe = probe(CheckSpec { timeout: Some(SHORT), ..shell("sleep 1000") });
+    let probe = probe(CheckSpec { timeout: Some(SHORT), ..shell("sleep 1000") }, &Options::default());
     for _ in 0..2 {
         assert_eq!(probe.run().await, critical("Timed out (200ms) running check".to_owned()));
     }
