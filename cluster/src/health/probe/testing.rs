@@ -15,7 +15,7 @@ use rustls::{
 };
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
-    net::{TcpListener, TcpStream},
+    net::{TcpListener, TcpStream, UdpSocket},
     sync::mpsc,
 };
 
@@ -60,6 +60,13 @@ where
         }
     });
     address
+}
+
+/// A port over UDP that nobody else gets and that refuses: its socket hears another port alone.
+pub(super) async fn refusing() -> UdpSocket {
+    let socket = UdpSocket::bind("127.0.0.1:0").await.expect("a port is free");
+    socket.connect("127.0.0.1:1").await.expect("connected");
+    socket
 }
 
 /// An HTTP server that gives `answer` to every request, and the requests it got.

@@ -70,7 +70,7 @@ pub(super) async fn connected(peer: SocketAddr) -> std::io::Result<UdpSocket> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::health::probe::testing::{SHORT, run};
+    use crate::health::probe::testing::{SHORT, refusing, run};
 
     fn spec(udp: impl Into<String>) -> CheckSpec {
         CheckSpec { udp: udp.into(), ..CheckSpec::default() }
@@ -93,7 +93,8 @@ mod tests {
 
     #[tokio::test]
     async fn a_refusal_is_critical() {
-        let address = UdpSocket::bind("127.0.0.1:0").await.and_then(|it| it.local_addr()).expect("a port is free");
+        let refusing = refusing().await;
+        let address = refusing.local_addr().expect("bound");
         let outcome = run(spec(address.to_string())).await;
         assert_eq!(outcome, critical(format!("read udp {address}: connection refused")));
     }

@@ -20,7 +20,7 @@ use tokio::{
 
 use super::*;
 use crate::health::probe::{
-    testing::{SHORT, run},
+    testing::{SHORT, refusing, run},
     validate,
 };
 
@@ -32,7 +32,10 @@ fn spec(server: SocketAddr, change: impl FnOnce(&mut CheckSpec)) -> CheckSpec {
 
 /// A resolver over UDP whose answers `answer` makes of questions.
 async fn resolver(answer: impl Fn(&Message) -> Message + Send + 'static) -> SocketAddr {
-    let socket = UdpSocket::bind("127.0.0.1:0").await.expect("a port is free");
+    resolver_on(UdpSocket::bind("127.0.0.1:0").await.expect("a port is free"), answer)
+}
+
+fn resolver_on(socket: UdpSocket, answer: impl Fn(&Message) -> Message + Send + 'static) -> SocketAddr {
     let address = socket.local_addr().expect("bound");
     tokio::spawn(async move {
         let mut buffer = [0; 512];
@@ -90,7 +93,8 @@ async fn an_answer_that_is_none_is_critical() {
     let unknown = resolver(|question| answer(question, ResponseCode::NXDomain, &[a(1)])).await;
     let outcome = run(spec(unknown, |_| {})).await;
     assert_eq!(outcome, critical(format!("DNS web.example. A @{unknown}: NXDOMAIN")));
-    let closed = UdpSocket::bind("127.0.0.1:0").await.and_then(|it| it.local_addr()).expect("a port is free");
+    let refusing = refusing().await;
+    let closed = refusing.local_addr().expect("bound");
     let outcome = run(spec(closed, |_| {})).await;
     assert_eq!(outcome, critical(format!("DNS web.example. A @{closed}: udp {closed}: connection refused")));
 }
@@ -133,15 +137,24 @@ async fn a_lost_question_is_asked_again() {
     assert_eq!(asked.load(Ordering::Relaxed), 2);
 }
 
+/// The same port over TCP and UDP; one that is free for the one may be taken for the other.
+async fn both() -> (TcpListener, UdpSocket) {
+    loop {
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port is free");
+        if let Ok(socket) = UdpSocket::bind(listener.local_addr().expect("bound")).await {
+            return (listener, socket);
+        }
+    }
+}
+
 #[tokio::test]
 async fn what_does_not_fit_comes_over_tcp() {
-    let address = resolver(|question| {
+    let (listener, socket) = both().await;
+    let address = resolver_on(socket, |question| {
         let mut answer = answer(question, ResponseCode::NoError, &[]);
         answer.metadata.truncation = true;
         answer
-    })
-    .await;
-    let listener = TcpListener::bind(address).await.expect("UDP's port is free for TCP");
+    });
     tokio::spawn(async move {
         let (mut stream, _) = listener.accept().await.expect("asked");
         let length = stream.read_u16().await.expect("a length");
