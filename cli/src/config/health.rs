@@ -1,5 +1,5 @@
 //! How this agent runs checks: the keys about them, checked together. They count from the start of the agent: a reload
-//! tells that a changed one waits for the next.
+//! tells that a changed one waits for the next. `discard_check_output` alone counts from then on.
 
 use std::{path::PathBuf, time::Duration};
 

@@ -26,7 +26,15 @@ mod runner;
 mod schedule;
 mod verdict;
 
-use std::{collections::HashSet, path::PathBuf, sync::Arc, time::Duration};
+use std::{
+    collections::HashSet,
+    path::PathBuf,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
 
 use parking_lot::Mutex;
 use tokio::{sync::Notify, time::Instant};
@@ -74,6 +82,8 @@ pub(crate) struct Health {
 struct Shared {
     local: Arc<Local>,
     options: Options,
+    /// The one option a reload changes.
+    discard_output: AtomicBool,
     tables: Mutex<Tables>,
     /// Something is due earlier than the task knows.
     earlier: Notify,
@@ -97,8 +107,14 @@ impl Health {
         stop: CancellationToken,
     ) -> Self {
         let journal = Arc::new(Journal::default());
-        let shared =
-            Shared { local, options, tables: Mutex::default(), earlier: Notify::new(), journal: journal.clone() };
+        let shared = Shared {
+            local,
+            discard_output: AtomicBool::new(options.discard_output),
+            options,
+            tables: Mutex::default(),
+            earlier: Notify::new(),
+            journal: journal.clone(),
+        };
         let shared = Arc::new(shared);
         let mut restored = HashSet::new();
         if let Some(data_dir) = data_dir {
@@ -110,6 +126,11 @@ impl Health {
         tasks.spawn(follower::run(shared.clone(), tasks.clone(), stop.clone()));
         tasks.spawn(runner::run(shared.clone(), restored, stop));
         Self { shared }
+    }
+
+    /// Whether output is thrown away from now on; what is known stays.
+    pub(crate) fn set_discard_output(&self, discard: bool) {
+        self.shared.discard_output.store(discard, Ordering::Relaxed);
     }
 
     /// Takes a program's report of the check of that id, which counts until its TTL has passed. Returns once the agent
@@ -139,7 +160,7 @@ impl Shared {
     fn submit(&self, tables: &mut Tables, key: &str, spec: &Arc<CheckSpec>, outcome: Outcome) -> Option<Ticket> {
         let Outcome { status, output } = outcome;
         self.mind(tables, key, spec, &status);
-        let output = if self.options.discard_output { String::new() } else { output };
+        let output = if self.discard_output.load(Ordering::Relaxed) { String::new() } else { output };
         let ticket = self.local.submit(key, spec, status, output)?;
         self.journal.touch(key);
         Some(ticket)

@@ -36,10 +36,11 @@ const LEAVE_TIME: Duration = Duration::from_secs(15);
 const DRAIN_TIME: Duration = Duration::from_secs(5);
 
 /// What the names of settings begin with that a reload puts in force; every other change waits for a restart.
-const RELOADED: [&str; 11] = [
+const RELOADED: [&str; 12] = [
     "AllowWriteHTTPFrom",
     "DNS",
     "DefaultQueryTime",
+    "DiscardCheckOutput",
     "DiscoveryMaxStale",
     "EnableDebug",
     "HTTP",
@@ -257,8 +258,12 @@ impl Running {
             .await
             .map_err(|error| error.to_string())?
             .map_err(|error| error.to_string())?;
-        let declared =
-            Declared { services: new.services.clone(), checks: new.checks.clone(), node_meta: new.node_meta.clone() };
+        let declared = Declared {
+            services: new.services.clone(),
+            checks: new.checks.clone(),
+            node_meta: new.node_meta.clone(),
+            discard_check_output: new.health.discard_output,
+        };
         self.agent.reload(declared).await?;
         self.log.set_level(new.log.level);
         if let Some(dns) = &self.dns {
@@ -276,6 +281,7 @@ impl Running {
         self.config.checks = new.checks;
         self.config.watches = new.watches;
         self.config.node_meta = new.node_meta;
+        self.config.health.discard_output = new.health.discard_output;
         self.config.dns = new.dns;
         self.config.http = new.http;
         self.config.log.level = new.log.level;
@@ -347,6 +353,8 @@ mod tests {
             ("DNSNodeTTL", true),
             ("HTTPResponseHeaders", true),
             ("DNSAddrs", false),
+            ("DiscardCheckOutput", true),
+            ("CheckUpdateInterval", false),
             ("NodeMeta", true),
             ("NodeName", false),
             ("Logging.LogLevel", true),
