@@ -14,8 +14,8 @@
 //!                                                    └─► outbox (what is due) ─► tell ─► one command ─► catalog
 //! ```
 //!
-//! [`validate`], [`build`], [`records`], `outbox` and [`sync`] are pure. One task (`writer`) makes the changes in batches, so that
-//! many registrations share the syncs of the disk; the caller then pushes its own change to the catalog, and a task
+//! [`validate`], [`build`], [`records`], `outbox` and [`sync`] are pure. One task (`writer`) makes the changes in batches, so
+//! that many registrations share the syncs of the disk; the caller then pushes its own change to the catalog, and a task
 //! (`syncer`) compares everything from time to time.
 //!
 //! Changes of one service follow one another: the catalog never sees an older state of it after a newer one.

@@ -1,4 +1,5 @@
-//! Every kind of check (aliases have tests of their own) sees its backend well, ill and well again, and DNS and `?passing` follow.
+//! Every kind of check (aliases have tests of their own) sees its backend well, ill and well again, and DNS and `?passing`
+//! follow.
 
 use std::net::Ipv4Addr;
 

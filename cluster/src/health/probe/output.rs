@@ -101,7 +101,10 @@ mod tests {
 
     proptest! {
         #[test]
-        fn the_last_bytes_are_kept(pushes in prop::collection::vec(prop::collection::vec(b'a'..=b'z', 0..12), 0..12), limit in 1..20_usize) {
+        fn the_last_bytes_are_kept(
+            pushes in prop::collection::vec(prop::collection::vec(b'a'..=b'z', 0..12), 0..12),
+            limit in 1..20_usize,
+        ) {
             let mut tail = Tail::new(limit);
             for bytes in &pushes {
                 tail.push(bytes);

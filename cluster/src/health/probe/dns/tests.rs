@@ -1,3 +1,5 @@
+//! Checks that ask resolvers which answer, truncate, refuse, lie and keep silent.
+
 use std::{
     net::{Ipv4Addr, SocketAddr},
     sync::{

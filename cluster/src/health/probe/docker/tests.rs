@@ -1,3 +1,5 @@
+//! Checks in containers, with a stand-in for the engine at a unix socket.
+
 use std::path::PathBuf;
 
 use tokio::{

@@ -1,3 +1,5 @@
+//! gRPC checks against servers that serve, do not, answer nonsense and hang.
+
 use std::net::SocketAddr;
 
 use bytes::Bytes;

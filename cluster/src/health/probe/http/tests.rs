@@ -1,3 +1,5 @@
+//! HTTP checks against servers that answer, redirect, flood, drip, hang and die.
+
 use std::{collections::BTreeMap, time::Duration};
 
 use tokio::{

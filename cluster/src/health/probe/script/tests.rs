@@ -1,3 +1,5 @@
+//! Scripts that end as told, print floods, fork and hang.
+
 use std::path::Path;
 
 use super::*;

@@ -1,3 +1,5 @@
+//! Certificates that are right, for others, of nobody known, and not looked at.
+
 use std::net::SocketAddr;
 
 use tokio::io::AsyncWriteExt as _;
