@@ -5,10 +5,10 @@
 //! ```
 //!
 //! Lines with four blanks are a terminal's: `$ ` begins a command, which goes on until the shell finds it whole; what
-//! follows is promised to be printed, a line that ends in `…` as far as it goes, a line of `…` for all that follows. Nothing promised, nothing compared, but for
-//! `dig +short`. `cat FILE` of a file that is not there shows what the reader is to write into it. What does not end
-//! (an agent, a watch) has a terminal of its own; the next agent takes the place of the one before. Commands that only
-//! look are repeated until the promise holds: what was done before may take its time.
+//! follows is promised to be printed, a line that ends in `…` as far as it goes, a line of `…` for all that follows.
+//! Nothing promised, nothing compared, but for `dig +short`. `cat FILE` of a file that is not there shows what the reader is
+//! to write into it. What does not end (an agent, a watch) has a terminal of its own; the next agent takes the place of
+//! the one before. Commands that only look are repeated until the promise holds: what was done before may take its time.
 //!
 //! So that sections run side by side, four-digit ports from 8000 on stand for free ones, in commands and in what is printed.
 
