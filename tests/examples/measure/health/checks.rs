@@ -97,10 +97,12 @@ impl Moment {
 
 /// Runs that began later than they should have or not at all, as the agent counts them; not a number where it does not.
 fn late(agent: &Agent) -> Result<f64> {
-    let metrics = Http::local(agent.http).get("/v1/agent/metrics?format=prometheus")?.text();
-    if !metrics.contains("usher_") {
+    let metrics = Http::local(agent.http).get("/v1/agent/metrics?format=prometheus")?;
+    if metrics.status != 200 {
         return Ok(f64::NAN);
     }
+    // A counter is there from its first count on.
+    let metrics = metrics.text();
     let figure = |name: &str| {
         let line = metrics.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
         line.and_then(|figure| figure.trim().parse().ok()).unwrap_or(0.0)
