@@ -50,6 +50,7 @@ pub(super) async fn run(shared: Arc<Shared>, restored: HashSet<String>, stop: Ca
         seen: Specs::new(),
         checks: HashMap::new(),
         due: Due::default(),
+        origin: Instant::now(),
         lanes: [Lane::new(NETWORK_MAX), Lane::new(PROCESS_MAX)],
         runs: JoinSet::new(),
         ids: HashMap::new(),
@@ -69,6 +70,8 @@ struct Runner {
     /// Those of them that look for themselves.
     checks: HashMap<String, Looking>,
     due: Due,
+    /// When this task began: the first tick of all runs.
+    origin: Instant,
     lanes: [Lane; 2],
     runs: JoinSet<Outcome>,
     /// Which run is whose.
@@ -217,7 +220,7 @@ impl Runner {
                 return;
             }
         };
-        let grid = Grid::new(spec.interval.unwrap_or_default(), now, rand::random());
+        let grid = Grid::new(spec.interval.unwrap_or_default(), self.origin, now, self.checks.len(), rand::random());
         let verdict = if known { Verdict::known() } else { Verdict::unknown() };
         self.due.set(key, grid.next());
         self.checks
