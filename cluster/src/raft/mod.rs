@@ -51,6 +51,7 @@ use std::{
     time::Duration,
 };
 
+use futures_util::FutureExt;
 use openraft::{
     ReadPolicy, ServerState,
     async_runtime::watch::WatchReceiver as _,
@@ -325,12 +326,14 @@ impl Consensus {
     pub async fn leadership_changed(&self, was: bool) -> bool {
         let mut metrics = self.raft.metrics();
         loop {
-            let leads = current(&mut metrics).state == ServerState::Leader;
+            // Once consensus is gone it says for ever what it said last: that it leads, perhaps.
+            let gone = metrics.changed().now_or_never().is_some_and(|changed| changed.is_err());
+            let leads = !gone && current(&mut metrics).state == ServerState::Leader;
             if leads != was {
                 return leads;
             }
-            if metrics.changed().await.is_err() {
-                // Consensus is gone, and with it leadership; there is nothing more to come.
+            if gone || metrics.changed().await.is_err() {
+                // With consensus goes leadership; there is nothing more to come.
                 return match was {
                     true => false,
                     false => std::future::pending().await,
