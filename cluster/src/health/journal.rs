@@ -2,7 +2,7 @@
 //! is synced, and what is torn or missing costs no more than a check's first run.
 //!
 //! ```text
-//!   results that changed ─► once a second: a line each, and the time ─► <data dir>/check-results ─► read at the next start
+//!   results that changed ─► soon: a line each, and the time ─► <data dir>/check-results ─► read at the next start
 //! ```
 //!
 //! A line is the CRC-32 of the rest, and JSON: a result, or a time at which this process was heard by programs. Words
@@ -27,8 +27,10 @@ use crate::{catalog::model::Status, datadir::Staged};
 
 /// The file's name.
 const FILE: &str = "check-results";
-/// Nothing is written more often.
+/// While programs report, the time at which they were heard is written this often.
 const INTERVAL: Duration = Duration::from_secs(1);
+/// What changes waits so long for what changes with it.
+const GATHERING: Duration = Duration::from_millis(100);
 /// A file is written anew when it is longer than this and than twice what it began with.
 const REWRITE_BYTES: u64 = 1024 * 1024;
 /// A file longer than this is not ours.
@@ -142,11 +144,15 @@ impl Journal {
         keeper.rewrite().await.unwrap_or_else(|error| resting = keeper.rest(&error));
         loop {
             let turn = async {
-                // With programs to be heard the time is written even if nothing changes.
-                if !keeper.is_heard() {
+                let gathered = async {
                     self.arrived.notified().await;
+                    tokio::time::sleep(GATHERING).await;
+                };
+                // With programs to be heard the time is written even if nothing changes.
+                match keeper.is_heard() {
+                    true => drop(tokio::time::timeout(INTERVAL, gathered).await),
+                    false => gathered.await,
                 }
-                tokio::time::sleep(INTERVAL).await;
             };
             if stop.run_until_cancelled(turn).await.is_none() {
                 break;
