@@ -96,11 +96,17 @@ mod tests {
         let error = Ports::bind(&mut taken).await.err().unwrap().to_string();
         assert!(error.starts_with(&format!("cannot listen on tcp 127.0.0.1:{}: ", taken.server_port)), "{error}");
 
-        let udp = UdpSocket::bind("127.0.0.1:0".parse::<SocketAddr>().unwrap()).await.unwrap();
-        let mut taken = options("n1");
-        taken.serf_lan_port = udp.local_addr().unwrap().port();
-        let error = Ports::bind(&mut taken).await.err().unwrap().to_string();
-        assert!(error.starts_with(&format!("cannot listen on udp 127.0.0.1:{}: ", taken.serf_lan_port)), "{error}");
+        // Whose TCP port of the same number is somebody else's is no example.
+        for _ in 0..100 {
+            let udp = UdpSocket::bind("127.0.0.1:0".parse::<SocketAddr>().unwrap()).await.unwrap();
+            let mut taken = options("n1");
+            taken.serf_lan_port = udp.local_addr().unwrap().port();
+            let error = Ports::bind(&mut taken).await.err().unwrap().to_string();
+            if error.starts_with(&format!("cannot listen on udp 127.0.0.1:{}: ", taken.serf_lan_port)) {
+                return;
+            }
+        }
+        panic!("never told of UDP");
     }
 
     #[tokio::test]
