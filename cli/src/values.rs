@@ -1,5 +1,17 @@
 //! Single values as Go programs read them in flags and environment variables. Pure.
 
+use std::time::Duration;
+
+use crate::config::duration;
+
+/// A time as Go's flags read it, such as `1m30s`; one that is not more than nothing is refused.
+pub fn go_time(text: &str) -> Result<Duration, String> {
+    match duration::parse(text).map_err(|error| error.to_string())? {
+        nanoseconds @ 1.. => Ok(duration::from_nanos(nanoseconds)),
+        _ => Err("it must be more than nothing".to_owned()),
+    }
+}
+
 /// A boolean as Go's flags and environment variables are read.
 pub fn go_bool(text: &str) -> Option<bool> {
     match text {
@@ -45,6 +57,14 @@ pub fn go_literal(text: &str) -> Result<i64, String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn times_are_gos_and_more_than_nothing() {
+        assert_eq!(go_time("1.5s"), Ok(Duration::from_millis(1500)));
+        for text in ["0", "0s", "-1s", "10", "soon", ""] {
+            assert!(go_time(text).is_err(), "{text}");
+        }
+    }
 
     #[test]
     fn numbers_are_gos() {

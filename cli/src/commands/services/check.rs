@@ -7,7 +7,7 @@ use std::{str::FromStr, time::Duration};
 
 use usher_cluster::{catalog::model::Status, local::definition::CheckSpec};
 
-use crate::{commands::CommandError, config::duration};
+use crate::{commands::CommandError, values::go_time};
 
 /// How often a check is run that does not say.
 const INTERVAL: Duration = Duration::from_secs(10);
@@ -39,7 +39,7 @@ pub struct CheckFlags {
     #[arg(long, value_name = "word")]
     check_args: Vec<String>,
     /// The service's program reports itself, at least this often, to /v1/agent/check/pass/<check id>.
-    #[arg(long, value_name = "time", value_parser = time)]
+    #[arg(long, value_name = "time", value_parser = go_time)]
     check_ttl: Option<Duration>,
     /// Check by following this service of the agent, by its id.
     #[arg(long, value_name = "id", default_value = "", hide_default_value = true)]
@@ -60,10 +60,10 @@ pub struct CheckFlags {
     #[arg(long, value_name = "status", value_parser = status)]
     check_status: Option<Status>,
     /// Time between two runs. The default is 10s.
-    #[arg(long, value_name = "time", value_parser = time)]
+    #[arg(long, value_name = "time", value_parser = go_time)]
     check_interval: Option<Duration>,
     /// Time a run may take.
-    #[arg(long, value_name = "time", value_parser = time)]
+    #[arg(long, value_name = "time", value_parser = go_time)]
     check_timeout: Option<Duration>,
     /// Runs in a row that must pass before the status turns passing.
     #[arg(long, value_name = "number")]
@@ -75,7 +75,7 @@ pub struct CheckFlags {
     #[arg(long, value_name = "number")]
     check_failures_before_critical: Option<u32>,
     /// Remove the service when it has been critical for this long.
-    #[arg(long, value_name = "time", value_parser = time)]
+    #[arg(long, value_name = "time", value_parser = go_time)]
     check_deregister_after: Option<Duration>,
     /// Bytes of output kept.
     #[arg(long, value_name = "bytes")]
@@ -295,14 +295,6 @@ impl FromStr for Header {
             }
             _ => Err("it must be name: value".to_owned()),
         }
-    }
-}
-
-fn time(text: &str) -> Result<Duration, String> {
-    match duration::parse(text) {
-        Ok(nanoseconds @ 1..) => Ok(duration::from_nanos(nanoseconds)),
-        Ok(_) => Err("it must be more than nothing".to_owned()),
-        Err(error) => Err(error.to_string()),
     }
 }
 

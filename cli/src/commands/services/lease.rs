@@ -27,6 +27,7 @@ use crate::{
     commands::error::{CommandError, Doing},
     config::duration,
     output::Output,
+    values::go_time,
 };
 
 /// How long deregistering may be tried at the end; the lease ends what could not be reached.
@@ -42,10 +43,10 @@ const REGISTRATION_MIN: Duration = Duration::from_secs(10);
 pub struct LeaseFlags {
     /// Answer the service only while it is renewed within this time, such as 10s: by -exec, or by
     /// its program with PUT /v1/agent/service/renew/<id>.
-    #[arg(long, value_name = "time", value_parser = time)]
+    #[arg(long, value_name = "time", value_parser = go_time)]
     lease: Option<Duration>,
     /// Time after the end of a lease at which the service is removed. The default is three leases.
-    #[arg(long, value_name = "time", value_parser = time)]
+    #[arg(long, value_name = "time", value_parser = go_time)]
     lease_deregister_after: Option<Duration>,
     /// Program with its arguments, given as the last words: -exec <command> or -- <command>. It is
     /// run while the service is registered, and the service is removed when it ends. Wants a lease.
@@ -63,14 +64,6 @@ impl LeaseFlags {
     /// The program to run and its arguments; empty for none.
     pub fn program(&self) -> &[String] {
         &self.exec
-    }
-}
-
-fn time(text: &str) -> Result<Duration, String> {
-    let nanoseconds = duration::parse(text).map_err(|error| error.to_string())?;
-    match u64::try_from(nanoseconds) {
-        Ok(nanoseconds @ 1..) => Ok(Duration::from_nanos(nanoseconds)),
-        _ => Err("it must be more than nothing".to_owned()),
     }
 }
 
@@ -204,19 +197,6 @@ impl Held<'_> {
                 "Error deregistering service \"{}\": {problem}. It is not answered any more once its lease has run out.",
                 self.id()
             ));
-        }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn times_are_gos_and_more_than_nothing() {
-        assert_eq!(time("1.5s"), Ok(Duration::from_millis(1500)));
-        for text in ["0", "0s", "-1s", "10", "soon", ""] {
-            assert!(time(text).is_err(), "{text}");
         }
     }
 }
