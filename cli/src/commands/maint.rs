@@ -74,9 +74,9 @@ fn task(args: &Args) -> Result<Task, CommandError> {
 
 async fn set(args: &Args, enable: bool, client: &Client, out: &mut Output) -> Result<(), CommandError> {
     let (doing, done) = if enable { ("enabling", "enabled") } else { ("disabling", "disabled") };
-    let (request, what, whose) = match args.service.as_str() {
-        "" => (client.agent("/v1/agent/maintenance"), "node", String::new()),
-        id => (client.agent("/v1/agent/service/maintenance").segment(id), "service", format!(" for {id:?}")),
+    let (request, what) = match args.service.as_str() {
+        "" => (client.agent("/v1/agent/maintenance"), "node"),
+        id => (client.agent("/v1/agent/service/maintenance").segment(id), "service"),
     };
     let request = request.with("enable", if enable { "true" } else { "false" }).with_some("reason", &args.reason);
     client.put(request, None).await.doing(format!("Error {doing} {what} maintenance"))?;

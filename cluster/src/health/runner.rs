@@ -339,10 +339,14 @@ impl Runner {
         };
         let Some(Run { key, spec, lane, stalls, repeated }) = self.ids.remove(&id) else { return };
         let current = self.checks.get_mut(&key).filter(|looking| Arc::ptr_eq(&looking.spec, &spec));
-        let (Some(looking), Some(outcome)) = (current, outcome) else {
+        let Some(looking) = current else {
             return self.free(lane);
         };
         looking.run = None;
+        let Some(outcome) = outcome else {
+            tracing::error!(target: "agent", "A run of a check broke off: check={}", spec.id);
+            return self.free(lane);
+        };
         if outcome.status != Status::Passing && stalls != self.stalls && !repeated {
             // It may have failed because this process stood still: that says nothing of what was checked.
             return self.start(key, lane, true);
