@@ -20,7 +20,7 @@
 //! - `due`: what is to be done when.
 //! - `blocking`, `clock`: the only ways to threads that block and to the wall clock, so that `simulation` (tests) decides.
 //!
-//! Knows nothing of DNS, HTTP or the command line.
+//! Knows nothing of answering DNS or HTTP, nor of the command line; checks speak both, as clients.
 
 pub mod access;
 pub mod agent;
