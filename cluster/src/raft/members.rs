@@ -9,7 +9,7 @@ use openraft::{
     ChangeMembers, Instant as _,
     errors::{ChangeMembershipError, ClientWriteError, ForwardToLeader, RaftError},
 };
-use tokio::time::Instant;
+use tokio::time::{Instant, timeout};
 
 use super::{
     Consensus, RaftMetrics, current,
@@ -19,6 +19,8 @@ use crate::rpc::message::Founder;
 
 /// How long a change waits for one before it, or for a new leader to be sure that it leads.
 const PATIENCE: Duration = Duration::from_secs(5);
+/// How long the voters may take to agree on a change. One of them may have died so shortly before that it was not known.
+const AGREEMENT: Duration = Duration::from_secs(10);
 const PAUSE: Duration = Duration::from_millis(10);
 
 /// Why the configuration was not changed.
@@ -43,6 +45,9 @@ pub(crate) enum ChangeError {
     /// Leadership was lost meanwhile: it may or may not be done.
     #[error("leadership lost while committing log")]
     Unsure,
+    /// Too few voters answered in time: it may yet be done, or not, when they are back.
+    #[error("too few voters agreed to the change within {AGREEMENT:?}: it may yet be done when they answer again")]
+    Unanswered,
     /// Not possible, for this reason.
     #[error("{0}")]
     Refused(String),
@@ -146,9 +151,11 @@ impl Consensus {
     async fn change(&self, change: Change, retain: bool) -> Result<(), ChangeError> {
         let until = Instant::now() + PATIENCE;
         loop {
-            let error = match self.raft.change_membership(change.clone(), retain).await {
-                Ok(_) => return Ok(()),
-                Err(error) => error,
+            // Given up between its two steps it is ended by `settle`.
+            let error = match timeout(AGREEMENT, self.raft.change_membership(change.clone(), retain)).await {
+                Ok(Ok(_)) => return Ok(()),
+                Ok(Err(error)) => error,
+                Err(_) => return Err(ChangeError::Unanswered),
             };
             let error = match error {
                 RaftError::APIError(error) => error,

@@ -302,7 +302,7 @@ pub(super) async fn until_leader_did(
         if let Some(leader) = leader {
             match what(leader.consensus().clone()).await {
                 Ok(()) => return,
-                Err(ChangeError::NotLeader | ChangeError::Unsure) => {}
+                Err(ChangeError::NotLeader | ChangeError::Unanswered | ChangeError::Unsure) => {}
                 Err(error) => panic!("{error}"),
             }
         }
@@ -364,6 +364,8 @@ async fn what_would_lose_the_quorum_is_refused() {
     let consensus = cluster.hosts[leader].consensus().clone();
     assert_eq!(consensus.remove(77).await, Err(ChangeError::NotFound(77)));
     assert_eq!(consensus.promote(77).await, Err(ChangeError::NotFound(77)));
+    // A leader of a moment has heard of nobody yet; what it hears next would be of a server that is stopped by then.
+    all_are_heard_of(&consensus).await;
     let dead = cluster.hosts.remove((leader + 1) % 3);
     let dead_id = dead.consensus().raft_id();
     dead.stop().await;
@@ -373,5 +375,41 @@ async fn what_would_lose_the_quorum_is_refused() {
     assert_eq!(refusal, ChangeError::Quorum { server: alive.unwrap(), alive: 1, voters: 2 });
     consensus.remove(dead_id).await.unwrap();
     cluster.register(0..3).await;
+    cluster.stop().await;
+}
+
+/// Waits until a leader has heard of every other server.
+async fn all_are_heard_of(consensus: &Consensus) {
+    until("everybody is heard of", || consensus.peer_progress().iter().all(|peer| peer.last_contact.is_some())).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_change_nobody_agrees_to_is_given_up_and_may_be_tried_again() {
+    let mut cluster = Cluster::found(3, true).await;
+    let leader = cluster.leader().await;
+    let leading = cluster.hosts.swap_remove(leader);
+    let mut stopped = Vec::new();
+    for host in cluster.hosts.drain(..) {
+        stopped.push(host.stop().await);
+    }
+    let joining = Host::start(3, false).await;
+    let (founder, id) = (joining.founder(), joining.consensus().raft_id());
+    assert_eq!(leading.consensus().add_learner(&founder).await, Err(ChangeError::Unanswered));
+    cluster.hosts.push(leading);
+    for (options, directory) in stopped {
+        cluster.hosts.push(Host::start_with(options, directory).await);
+    }
+    cluster.hosts.push(joining);
+    // Those who are back may have agreed on another leader, whose log does not have it: it is asked until all know.
+    let knows = |host: &Host| host.consensus().status().peers.iter().any(|peer| peer.id == id);
+    let deadline = Instant::now() + HOLD;
+    while !cluster.hosts.iter().all(knows) {
+        assert!(Instant::now() < deadline, "not all get to know of it");
+        until_leader_did(&cluster, |consensus| {
+            let founder = founder.clone();
+            async move { consensus.add_learner(&founder).await }.boxed()
+        })
+        .await;
+    }
     cluster.stop().await;
 }
