@@ -20,6 +20,7 @@ mod alias;
 mod deadlines;
 mod follower;
 mod journal;
+mod lanes;
 mod output;
 mod reaper;
 mod runner;

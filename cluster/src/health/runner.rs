@@ -2,14 +2,14 @@
 //! critical whose programs did not report.
 //!
 //! ```text
-//!   specs ─► added, changed, removed ─► times ─► due ─► runs (at most so many at once) ─► verdict ─► local
+//!   specs ─► added, changed, removed ─► times ─► due ─► lanes (so many runs at once) ─► verdict ─► local
 //! ```
 //!
 //! It wakes at least every [`LOOK`] while there is something to miss, and so knows when this process stood still (stopped,
 //! starved): a run that fell into such a time and failed is repeated, and programs get the time back to report.
 
 use std::{
-    collections::{HashMap, HashSet, VecDeque},
+    collections::{HashMap, HashSet},
     sync::Arc,
     time::Duration,
 };
@@ -19,7 +19,9 @@ use tokio::{sync::watch, task::JoinSet, time::Instant};
 use tokio_util::sync::CancellationToken;
 
 use super::{
-    Outcome, STALL, Shared, output,
+    Outcome, STALL, Shared,
+    lanes::{Lanes, Pace},
+    output,
     probe::Probe,
     schedule::{Grid, LATE},
     verdict::Verdict,
@@ -32,10 +34,11 @@ use crate::{
 
 /// How long this task sleeps at most while there is something to miss.
 const LOOK: Duration = Duration::from_millis(500);
-/// Runs at once that only talk to others. What is due beyond that waits in order, one entry a check.
-const NETWORK_MAX: usize = 256;
+/// Runs at once that only talk to others, where the process may have twice as many files open. What is due beyond that
+/// waits in order, one entry a check.
+const NETWORK_MAX: usize = 2048;
 /// Runs at once that take a process.
-const PROCESS_MAX: usize = 64;
+const PROCESS_MAX: usize = 256;
 /// Standing still for so long is worth a line of the log.
 const LONG: Duration = Duration::from_secs(1);
 /// How long a service that could not be removed is left.
@@ -51,7 +54,7 @@ pub(super) async fn run(shared: Arc<Shared>, restored: HashSet<String>, stop: Ca
         checks: HashMap::new(),
         due: Due::default(),
         origin: Instant::now(),
-        lanes: [Lane::new(NETWORK_MAX), Lane::new(PROCESS_MAX)],
+        lanes: [Lanes::new(network_max()), Lanes::new(PROCESS_MAX)],
         runs: JoinSet::new(),
         ids: HashMap::new(),
         reaping: JoinSet::new(),
@@ -72,7 +75,8 @@ struct Runner {
     due: Due,
     /// When this task began: the first tick of all runs.
     origin: Instant,
-    lanes: [Lane; 2],
+    /// What only talks, and what takes a process.
+    lanes: [Lanes<tokio::task::Id>; 2],
     runs: JoinSet<Outcome>,
     /// Which run is whose.
     ids: HashMap<tokio::task::Id, Run>,
@@ -93,6 +97,8 @@ struct Looking {
     run: Option<Underway>,
     /// Whether its status is a result of a run.
     has_run: bool,
+    /// How its last run was.
+    pace: Pace,
 }
 
 enum Underway {
@@ -103,21 +109,11 @@ enum Underway {
 struct Run {
     key: String,
     spec: Arc<CheckSpec>,
-    lane: usize,
+    began: Instant,
+    /// Where it counts.
+    pace: Pace,
     stalls: u64,
     repeated: bool,
-}
-
-/// Runs of one kind: how many there may be, and what waits.
-struct Lane {
-    free: usize,
-    waiting: VecDeque<String>,
-}
-
-impl Lane {
-    fn new(free: usize) -> Self {
-        Self { free, waiting: VecDeque::new() }
-    }
 }
 
 impl Runner {
@@ -126,7 +122,9 @@ impl Runner {
             self.follow();
             self.expire();
             self.reap();
-            self.start_due();
+            self.queue_due();
+            self.slow_down();
+            self.start_waiting();
             let wake = self.next_wake();
             let ended = tokio::select! {
                 changed = self.specs.changed() => match changed {
@@ -149,7 +147,8 @@ impl Runner {
     /// When there is something to do, or to look at the clock.
     fn next_wake(&self) -> Option<Instant> {
         let tables = self.shared.tables.lock();
-        let times = [self.due.next(), tables.deadlines.next(), tables.reaper.next()];
+        let [network, process] = &self.lanes;
+        let times = [self.due.next(), tables.deadlines.next(), tables.reaper.next(), network.next(), process.next()];
         let idle = self.runs.is_empty() && tables.deadlines.is_empty();
         drop(tables);
         let look = (!idle).then(|| Instant::now() + LOOK);
@@ -223,8 +222,9 @@ impl Runner {
         let grid = Grid::new(spec.interval.unwrap_or_default(), self.origin, now, self.checks.len(), rand::random());
         let verdict = if known { Verdict::known() } else { Verdict::unknown() };
         self.due.set(key, grid.next());
-        self.checks
-            .insert(key.to_owned(), Looking { spec: spec.clone(), probe, grid, verdict, run: None, has_run: known });
+        let looking =
+            Looking { spec: spec.clone(), probe, grid, verdict, run: None, has_run: known, pace: Pace::Quick };
+        self.checks.insert(key.to_owned(), looking);
     }
 
     fn remove(&mut self, key: &str, spec: &Arc<CheckSpec>) {
@@ -237,7 +237,7 @@ impl Runner {
         match looking.run {
             Some(Underway::Running(run)) => run.abort(),
             Some(Underway::Waiting { .. }) => {
-                self.lanes.iter_mut().for_each(|lane| lane.waiting.retain(|waiting| waiting != key));
+                lanes_of(&mut self.lanes, &looking.spec).forget(key);
             }
             None => {}
         }
@@ -281,8 +281,8 @@ impl Runner {
         }
     }
 
-    /// Starts what is due and fits.
-    fn start_due(&mut self) {
+    /// Has what is due wait for its turn.
+    fn queue_due(&mut self) {
         let now = Instant::now();
         while let Some((at, key)) = self.due.pop(now) {
             let Some(looking) = self.checks.get_mut(&*key) else { continue };
@@ -292,27 +292,40 @@ impl Runner {
                 skipped += 1;
             } else {
                 looking.run = Some(Underway::Waiting { since: at });
-                let lane = lane_of(&looking.spec);
-                if let Some(lane) = self.lanes.get_mut(lane) {
-                    lane.waiting.push_back(key.to_string());
-                }
+                lanes_of(&mut self.lanes, &looking.spec).wait(key.to_string(), looking.pace);
             }
             if skipped > 0 {
                 metrics::counter!("usher.health.skipped").increment(skipped);
             }
         }
-        for lane in 0..self.lanes.len() {
-            while let Some(key) = self.lanes.get_mut(lane).and_then(Lane::take) {
-                self.start(key, lane, false);
+    }
+
+    /// Counts the runs that are slow by now where they belong.
+    fn slow_down(&mut self) {
+        let now = Instant::now();
+        for lanes in &mut self.lanes {
+            let is_quick = |run: &Run| run.pace == Pace::Quick;
+            while let Some(id) = lanes.slow_down(now, |id| self.ids.get(id).is_some_and(is_quick)) {
+                if let Some(run) = self.ids.get_mut(&id) {
+                    run.pace = Pace::Slow;
+                }
             }
         }
     }
 
-    /// Starts a run for which there is room.
-    fn start(&mut self, key: String, lane: usize, repeated: bool) {
-        let Some(looking) = self.checks.get_mut(&key) else {
-            return self.free(lane);
-        };
+    /// Starts what waits, as far as there is room.
+    fn start_waiting(&mut self) {
+        for lanes in 0..self.lanes.len() {
+            while let Some((key, pace)) = self.lanes.get_mut(lanes).and_then(Lanes::take) {
+                self.start(key, pace, false);
+            }
+        }
+    }
+
+    /// Starts a run that has got a place.
+    fn start(&mut self, key: String, pace: Pace, repeated: bool) {
+        // Whoever is removed does not wait any more.
+        let Some(looking) = self.checks.get_mut(&key) else { return };
         if let Some(Underway::Waiting { since }) = looking.run
             && since.elapsed() > LATE
         {
@@ -320,15 +333,13 @@ impl Runner {
         }
         let probe = looking.probe.clone();
         let handle = self.runs.spawn(async move { probe.run().await });
-        let run = Run { key, spec: looking.spec.clone(), lane, stalls: self.stalls, repeated };
+        let began = Instant::now();
+        if pace == Pace::Quick {
+            lanes_of(&mut self.lanes, &looking.spec).began(handle.id(), began);
+        }
+        let run = Run { key, spec: looking.spec.clone(), began, pace, stalls: self.stalls, repeated };
         self.ids.insert(handle.id(), run);
         looking.run = Some(Underway::Running(handle));
-    }
-
-    fn free(&mut self, lane: usize) {
-        if let Some(lane) = self.lanes.get_mut(lane) {
-            lane.free += 1;
-        }
     }
 
     /// Takes what a run found.
@@ -337,20 +348,26 @@ impl Runner {
             Ok((id, outcome)) => (id, Some(outcome)),
             Err(error) => (error.id(), None),
         };
-        let Some(Run { key, spec, lane, stalls, repeated }) = self.ids.remove(&id) else { return };
+        let Some(Run { key, spec, began, pace, stalls, repeated }) = self.ids.remove(&id) else { return };
         let current = self.checks.get_mut(&key).filter(|looking| Arc::ptr_eq(&looking.spec, &spec));
         let Some(looking) = current else {
-            return self.free(lane);
+            return lanes_of(&mut self.lanes, &spec).ended(pace);
         };
         looking.run = None;
+        if let Some(outcome) = &outcome
+            && outcome.status != Status::Passing
+            && stalls != self.stalls
+            && !repeated
+        {
+            // It may have failed because this process stood still: that says nothing of what was checked.
+            return self.start(key, pace, true);
+        }
+        lanes_of(&mut self.lanes, &spec).ended(pace);
         let Some(outcome) = outcome else {
             tracing::error!(target: "agent", "A run of a check broke off: check={}", spec.id);
-            return self.free(lane);
+            return;
         };
-        if outcome.status != Status::Passing && stalls != self.stalls && !repeated {
-            // It may have failed because this process stood still: that says nothing of what was checked.
-            return self.start(key, lane, true);
-        }
+        looking.pace = Pace::of(began.elapsed());
         looking.has_run = true;
         let (known, _) = self.shared.local.latest(&key).unwrap_or_default();
         let judged = looking.verdict.judge(&spec, &known, outcome.status.clone());
@@ -362,24 +379,19 @@ impl Runner {
             let outcome = Outcome { status, output: outcome.output };
             self.shared.submit(&mut self.shared.tables.lock(), &key, &spec, outcome);
         }
-        self.free(lane);
     }
 }
 
-impl Lane {
-    /// Takes what has waited longest, if there is room for it.
-    fn take(&mut self) -> Option<String> {
-        if self.free == 0 {
-            return None;
-        }
-        let key = self.waiting.pop_front()?;
-        self.free -= 1;
-        Some(key)
-    }
+/// Where runs of a check count.
+fn lanes_of<'a>(lanes: &'a mut [Lanes<tokio::task::Id>; 2], spec: &CheckSpec) -> &'a mut Lanes<tokio::task::Id> {
+    let [network, process] = lanes;
+    if spec.args.is_empty() { network } else { process }
 }
 
-fn lane_of(spec: &CheckSpec) -> usize {
-    usize::from(!spec.args.is_empty())
+/// Runs at once that only talk: as many as leave half of the files this process may open to everything else.
+fn network_max() -> usize {
+    let files = rustix::process::getrlimit(rustix::process::Resource::Nofile).current.unwrap_or(u64::MAX);
+    usize::try_from(files / 2).unwrap_or(usize::MAX).min(NETWORK_MAX)
 }
 
 fn tell(spec: &CheckSpec, status: &Status) {

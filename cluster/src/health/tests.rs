@@ -22,7 +22,7 @@ impl Host {
         let (tasks, stop) = (TaskTracker::new(), CancellationToken::new());
         let node = OwnNode { name: "n1".to_owned(), address: "10.0.0.1".to_owned(), ..OwnNode::default() };
         let data_dir = data_dir.map(Path::to_owned);
-        let scripts = ScriptPolicy::default();
+        let scripts = ScriptPolicy { from_config: true, from_api: true };
         let update_interval = options.update_interval;
         let of_local = local::Options { node, server: true, scripts, data_dir: data_dir.clone(), update_interval };
         let catalog = consensus.catalog().clone();
@@ -405,5 +405,59 @@ async fn a_check_that_looks_for_itself_is_run_and_judged() {
     let listener = tokio::net::TcpListener::bind(&address).await.unwrap();
     until(|| host.told("t").starts_with("passing")).await;
     drop(listener);
+    host.stop().await;
+}
+
+/// Were there one kind of place, the last two would never get one: those before them hang for ten minutes.
+#[tokio::test]
+async fn what_hangs_does_not_hold_up_the_rest() {
+    let host = Host::new().await;
+    let (silent, held) = (tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap(), Arc::<Mutex<Vec<_>>>::default());
+    let hanging = |number| CheckSpec {
+        id: format!("h{number}"),
+        name: "h".to_owned(),
+        http: format!("http://{}/", silent.local_addr().unwrap()),
+        interval: Some(Duration::from_secs(1)),
+        timeout: Some(Duration::from_secs(600)),
+        ..CheckSpec::default()
+    };
+    host.register("a", (0..300).map(hanging).collect()).await;
+    let here = held.clone();
+    let holding = tokio::spawn(async move {
+        while let Ok(connection) = silent.accept().await {
+            here.lock().push(connection);
+        }
+    });
+    let started = tempfile::tempdir().unwrap();
+    let stuck = |number| CheckSpec {
+        id: format!("s{number}"),
+        name: "s".to_owned(),
+        args: ["sh", "-c", "touch $0/$$; exec sleep 600", started.path().to_str().unwrap()].map(str::to_owned).into(),
+        interval: Some(Duration::from_secs(1)),
+        timeout: Some(Duration::from_secs(600)),
+        ..CheckSpec::default()
+    };
+    host.register("b", (0..80).map(stuck).collect()).await;
+    until(|| held.lock().len() >= 256 && std::fs::read_dir(started.path()).unwrap().count() >= 64).await;
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let well = CheckSpec {
+        id: "t".to_owned(),
+        name: "t".to_owned(),
+        tcp: listener.local_addr().unwrap().to_string(),
+        interval: Some(Duration::from_millis(100)),
+        ..CheckSpec::default()
+    };
+    let program = CheckSpec {
+        id: "p".to_owned(),
+        name: "p".to_owned(),
+        args: vec!["true".to_owned()],
+        interval: Some(Duration::from_millis(100)),
+        ..CheckSpec::default()
+    };
+    host.register("c", vec![well, program]).await;
+    until(|| host.told("t").starts_with("passing") && host.told("p").starts_with("passing")).await;
+    drop(listener);
+    until(|| host.told("t").starts_with("critical")).await;
+    holding.abort();
     host.stop().await;
 }
