@@ -1,37 +1,29 @@
 //! From `host:port` to a connection, in time.
 //!
 //! Every address of a name is tried, as Go does: those of the first one's family in turn, and 300 ms later (or when they
-//! failed) those of the other family beside them (RFC 8305); the first error is told. Names are looked up by the system, on
-//! a bounded number of threads that block.
+//! failed) those of the other family beside them (RFC 8305); the first error is told.
 
 use std::{
     fmt, io,
-    net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, ToSocketAddrs as _},
+    net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
     pin::pin,
-    sync::{Arc, LazyLock},
     time::Duration,
 };
 
 use futures_util::future::{self, Either};
-use tokio::{
-    sync::Semaphore,
-    time::{Instant, timeout, timeout_at},
+use tokio::time::{Instant, timeout, timeout_at};
+
+use super::{
+    Limit,
+    names::{self, NameError},
+    text,
 };
+use crate::net::TcpStream;
 
-use super::{Limit, text};
-use crate::{blocking, net::TcpStream};
-
-/// Lookups of names under way in all checks. A resolver that does not answer holds its thread for a long time, and the
-/// disk needs threads of the same pool. At it runs wait for their turn, which counts towards their timeout.
-const LOOKUPS_MAX: usize = 32;
-/// Addresses of one name that are tried.
-const ADDRESSES_MAX: usize = 16;
 /// How long the first family of addresses has to itself.
 const HEAD_START: Duration = Duration::from_millis(300);
 /// The least time an address gets while others wait behind it, where the timeout allows.
 const LEAST_SHARE: Duration = Duration::from_secs(2);
-
-static LOOKUPS: LazyLock<Arc<Semaphore>> = LazyLock::new(|| Arc::new(Semaphore::new(LOOKUPS_MAX)));
 
 /// A host (name or IP address) and a port.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -58,8 +50,8 @@ pub(super) enum HostPortError {
 /// Why there is no connection; worded as Go does.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum DialError {
-    #[error("dial {network}: lookup {host}: {reason}")]
-    Lookup { network: &'static str, host: String, reason: String },
+    #[error("dial {network}: lookup {host}: {source}")]
+    Lookup { network: &'static str, host: String, source: NameError },
     #[error("dial {network} {address}: connect: {}", text::io_error(source))]
     Connect { network: &'static str, address: SocketAddr, source: io::Error },
     #[error("dial {network} {address}: i/o timeout")]
@@ -102,7 +94,8 @@ impl HostPort {
     /// Connects to the first address that takes it.
     pub(super) async fn connect(&self, limit: Limit) -> Result<TcpStream, DialError> {
         let addresses = self.addresses("tcp", limit).await?;
-        connect_any(&addresses, limit.deadline).await.map_err(|error| error.unwrap_or_else(|| self.nothing("tcp")))
+        let nothing = || DialError::Lookup { network: "tcp", host: self.host.to_string(), source: NameError::Unknown };
+        connect_any(&addresses, limit.deadline).await.map_err(|error| error.unwrap_or_else(nothing))
     }
 
     /// Every address it stands for; at least one.
@@ -115,20 +108,11 @@ impl HostPort {
             let (v4, v6) = (IpAddr::from(Ipv4Addr::LOCALHOST), IpAddr::from(Ipv6Addr::LOCALHOST));
             return Ok(vec![SocketAddr::new(v4, self.port), SocketAddr::new(v6, self.port)]);
         }
-        match timeout_at(limit.deadline, look_up(self.host.to_string(), self.port)).await {
-            Ok(Ok(addresses)) if addresses.is_empty() => Err(self.nothing(network)),
-            Ok(Ok(addresses)) => Ok(addresses),
-            Ok(Err(error)) => Err(self.not_found(network, text::io_error(&error))),
-            Err(_) => Err(self.not_found(network, "i/o timeout".to_owned())),
+        let found = timeout_at(limit.deadline, names::SYSTEM.addresses(&self.host)).await;
+        match found.unwrap_or(Err(NameError::Timeout)) {
+            Ok(found) => Ok(found.into_iter().map(|ip| SocketAddr::new(ip, self.port)).collect()),
+            Err(source) => Err(DialError::Lookup { network, host: self.host.to_string(), source }),
         }
-    }
-
-    fn nothing(&self, network: &'static str) -> DialError {
-        self.not_found(network, "no such host".to_owned())
-    }
-
-    fn not_found(&self, network: &'static str, reason: String) -> DialError {
-        DialError::Lookup { network, host: self.host.to_string(), reason }
     }
 }
 
@@ -139,17 +123,6 @@ impl fmt::Display for HostPort {
         }
         write!(formatter, "{}:{}", self.host, self.port)
     }
-}
-
-/// Asks the system. The permit stays with the thread: a run that gave up does not free a thread that still waits.
-async fn look_up(host: String, port: u16) -> io::Result<Vec<SocketAddr>> {
-    let permit = LOOKUPS.clone().acquire_owned().await.map_err(io::Error::other)?;
-    blocking::run(move || {
-        let _permit = permit;
-        let addresses = (host.as_str(), port).to_socket_addrs()?;
-        Ok(addresses.take(ADDRESSES_MAX).collect())
-    })
-    .await?
 }
 
 /// The first connection that stands, or the first error; `None` without addresses.

@@ -40,7 +40,7 @@ impl Dns {
     pub(super) fn parse(spec: &CheckSpec, output_max: usize) -> Result<Self, ProbeError> {
         let server =
             server(&spec.dns_server).map_err(|error| ProbeError::field("DNSServer", &spec.dns_server, error))?;
-        let mut name = Name::from_utf8(&spec.dns).map_err(|error| ProbeError::field("DNS", &spec.dns, error))?;
+        let mut name = Name::from_str_relaxed(&spec.dns).map_err(|error| ProbeError::field("DNS", &spec.dns, error))?;
         name.set_fqdn(true);
         let kind = match spec.dns_type.to_ascii_uppercase().as_str() {
             "" => RecordType::A,

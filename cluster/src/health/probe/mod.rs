@@ -7,7 +7,8 @@
 //!
 //! ```text
 //!   CheckSpec ─► Probe::new: parsed, TLS made ready ─► Probe::run ─► Outcome
-//!                                                        ├─ dial    names, addresses, connections in time
+//!                                                        ├─ dial    addresses, connections in time
+//!                                                        ├─ names   from names to addresses
 //!                                                        ├─ tls     shared client configurations
 //!                                                        └─ output  the bytes that are kept
 //! ```
@@ -20,6 +21,7 @@ mod docker;
 mod grpc;
 mod h2ping;
 mod http;
+mod names;
 mod output;
 mod script;
 mod stream;

@@ -189,6 +189,9 @@ fn what_cannot_be_asked_is_refused() {
     );
     assert_eq!(error(|it| it.dns_server = String::new()), "Invalid DNSServer \"\": missing port in address");
     assert!(error(|it| it.dns = "a..b".to_owned()).starts_with("Invalid DNS \"a..b\": "));
+    for given in ["a_b.example", "_web._tcp.example.", "web"] {
+        assert!(validate(&spec(address, |it| it.dns = given.to_owned())).is_ok(), "{given}");
+    }
     for given in ["127.0.0.1", "::1", "[::1]:53", "dns.example", "dns.example:5353"] {
         assert!(validate(&spec(address, |it| it.dns_server = given.to_owned())).is_ok(), "{given}");
     }
