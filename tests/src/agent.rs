@@ -34,6 +34,7 @@ pub struct Builder {
     config: Value,
     ports: Option<Ports>,
     environment: Vec<(String, String)>,
+    open_files: Option<u64>,
 }
 
 impl Builder {
@@ -51,7 +52,13 @@ impl Builder {
 
     fn with_flags(flags: &[&str]) -> Self {
         let flags = flags.iter().map(|flag| (*flag).to_owned()).collect();
-        Self { flags, config: json!({"bind_addr": "127.0.0.1"}), ports: None, environment: Vec::new() }
+        Self {
+            flags,
+            config: json!({"bind_addr": "127.0.0.1"}),
+            ports: None,
+            environment: Vec::new(),
+            open_files: None,
+        }
     }
 
     /// One more flag.
@@ -82,6 +89,13 @@ impl Builder {
         self
     }
 
+    /// How many files it may have open as long as it does not ask for more.
+    #[must_use]
+    pub fn open_files(mut self, limit: u64) -> Self {
+        self.open_files = Some(limit);
+        self
+    }
+
     /// Starts the agent and does not wait for anything.
     pub fn spawn(&self) -> Agent {
         let (mut command, folder, ports) = self.command();
@@ -100,7 +114,14 @@ impl Builder {
         merge(&mut config, self.config.clone());
         let path = folder.path().join(CONFIG);
         fs::write(&path, config.to_string()).expect("a file can be written");
-        let mut command = Command::new(binary::usher());
+        let mut command = match self.open_files {
+            None => Command::new(binary::usher()),
+            Some(limit) => {
+                let mut shell = Command::new("sh");
+                shell.args(["-c", "ulimit -Sn \"$0\" && exec \"$@\"", &limit.to_string()]).arg(binary::usher());
+                shell
+            }
+        };
         command.arg("agent").args(&self.flags).arg(format!("-config-file={}", path.display()));
         environment(&mut command, folder.path());
         command.envs(self.environment.iter().map(|(name, value)| (name, value)));

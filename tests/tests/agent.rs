@@ -1,6 +1,8 @@
 //! An agent's life: signals, reload, sockets and files it is told to use, configurations it must refuse.
 
 use std::fs;
+use std::io::Write as _;
+use std::net::TcpStream;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 
@@ -218,4 +220,20 @@ fn ports_can_be_switched_off() {
     let mut agent = Builder::dev().config(json!({"ports": {"dns": -1}})).start();
     assert!(usher_tests::dns::ask(agent.ports.dns, "consul SOA").is_err());
     assert!(agent.ended().is_none());
+}
+
+#[test]
+fn it_takes_more_connections_than_a_shell_lets_it() {
+    let agent = Builder::dev().open_files(64).start();
+    let index = agent.get("/v1/catalog/nodes").header("X-Consul-Index").expect("an index").to_owned();
+    let request = format!("GET /v1/catalog/nodes?index={index}&wait=5m HTTP/1.1\r\nHost: a\r\n\r\n");
+    let waiting: Vec<TcpStream> = (0..100)
+        .map(|_| {
+            let mut stream = TcpStream::connect(("127.0.0.1", agent.ports.http)).expect("taken");
+            stream.write_all(request.as_bytes()).expect("sent");
+            stream
+        })
+        .collect();
+    assert_eq!(agent.get("/v1/status/leader").status, 200);
+    drop(waiting);
 }

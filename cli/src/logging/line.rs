@@ -129,7 +129,7 @@ impl Visit for Record {
 /// The module a line shows for an event's target: our own modules and those of libraries by the part of the agent they
 /// serve. A target written out (`agent.http`) is kept.
 pub(super) fn module(target: &str) -> &str {
-    const NAMES: [(&str, &str); 12] = [
+    const NAMES: [(&str, &str); 13] = [
         ("usher_cluster::raft", "agent.server.raft"),
         ("usher_cluster::leader", "agent.server"),
         ("usher_cluster::membership", "agent.server.serf.lan"),
@@ -140,6 +140,7 @@ pub(super) fn module(target: &str) -> &str {
         ("usher::http", "agent.http"),
         ("usher", "agent"),
         ("openraft", "agent.server.raft"),
+        ("hickory_resolver", "agent.checks"),
         ("hickory", "agent.dns"),
         ("redb", "agent.server.raft"),
     ];

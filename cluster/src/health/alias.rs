@@ -40,7 +40,7 @@ pub(super) fn local(table: &Records, node: &[Arc<Check>], key: &str, spec: &Chec
 /// What a check is that follows what is on another node; `entry` is what the catalog has of it.
 pub(super) fn remote(entry: Option<&NodeEntry>, spec: &CheckSpec) -> Outcome {
     let Some(entry) = entry else {
-        return Outcome { status: Status::Critical, output: format!("Node {} could not be found", spec.alias_node) };
+        return Outcome::new(Status::Critical, format!("Node {} could not be found", spec.alias_node));
     };
     let service = spec.alias_service.as_str();
     if !service.is_empty() && entry.service(service).is_none() {
@@ -55,7 +55,7 @@ pub(super) fn remote(entry: Option<&NodeEntry>, spec: &CheckSpec) -> Outcome {
 }
 
 fn missing(service: &str, node: &str) -> Outcome {
-    Outcome { status: Status::Critical, output: format!("Service {service} could not be found on node {node}") }
+    Outcome::new(Status::Critical, format!("Service {service} could not be found on node {node}"))
 }
 
 /// A walk over this agent's checks.
@@ -77,7 +77,7 @@ impl Looked<'_> {
         }
         let key = fold(id);
         if self.table.service(&key).is_none() {
-            let Outcome { status, output } = missing(id, self.own);
+            let Outcome { status, output, .. } = missing(id, self.own);
             return self.worst.take(status, output);
         }
         let checks: Vec<Arc<Check>> = self.table.checks_of(&key).cloned().collect();
@@ -130,9 +130,9 @@ impl Worst {
 
     fn outcome(self) -> Outcome {
         match self.found {
-            Some((status, output)) => Outcome { status, output },
-            None if self.any => Outcome { status: Status::Passing, output: "All checks passing.".to_owned() },
-            None => Outcome { status: Status::Passing, output: "No checks found.".to_owned() },
+            Some((status, output)) => Outcome::new(status, output),
+            None if self.any => Outcome::new(Status::Passing, "All checks passing.".to_owned()),
+            None => Outcome::new(Status::Passing, "No checks found.".to_owned()),
         }
     }
 }
@@ -197,7 +197,7 @@ mod tests {
 
     fn shown(records: &Records, key: &str) -> String {
         let node = records.node_checks();
-        let Outcome { status, output } = local(records, &node, key, records.specs().get(key).unwrap(), "n1");
+        let Outcome { status, output, .. } = local(records, &node, key, records.specs().get(key).unwrap(), "n1");
         format!("{}: {output}", status.as_str())
     }
 
@@ -257,7 +257,7 @@ mod tests {
         let web = Arc::new(Service { id: "web".to_owned(), name: "web".to_owned(), ..Service::default() });
         let entry = |checks: Vec<Arc<Check>>| NodeEntry::new(node.clone(), [web.clone()], checks);
         let follow = |service: &str, entry: Option<&NodeEntry>| {
-            let Outcome { status, output } =
+            let Outcome { status, output, .. } =
                 remote(entry, &CheckSpec { alias_node: "n2".to_owned(), ..alias("f", service) });
             format!("{}: {output}", status.as_str())
         };

@@ -59,6 +59,14 @@ pub(crate) struct Outcome {
     pub(crate) status: Status,
     /// For people: what was answered, printed or went wrong.
     pub(crate) output: String,
+    /// Whether this host lacked what the run needed: that says nothing of what was checked.
+    pub(crate) inconclusive: bool,
+}
+
+impl Outcome {
+    pub(crate) fn new(status: Status, output: String) -> Self {
+        Self { status, output, inconclusive: false }
+    }
 }
 
 /// Why a program's report of a check was refused. Clients match the texts.
@@ -147,7 +155,7 @@ impl Health {
             // The report and what it sets go together: a deadline that passes meanwhile comes before or after both.
             let mut tables = shared.tables.lock();
             tables.deadlines.report(&key, &spec, Instant::now());
-            shared.submit(&mut tables, &key, &spec, Outcome { status, output })
+            shared.submit(&mut tables, &key, &spec, Outcome::new(status, output))
         };
         match ticket {
             Some(ticket) => shared.local.shown(ticket).await.map_err(|_| ReportError::Stopped),
@@ -159,7 +167,7 @@ impl Health {
 impl Shared {
     /// Takes what is now known of a check.
     fn submit(&self, tables: &mut Tables, key: &str, spec: &Arc<CheckSpec>, outcome: Outcome) -> Option<Ticket> {
-        let Outcome { status, output } = outcome;
+        let Outcome { status, output, .. } = outcome;
         self.mind(tables, key, spec, &status);
         let output = if self.discard_output.load(Ordering::Relaxed) { String::new() } else { output };
         let ticket = self.local.submit(key, spec, status, output)?;

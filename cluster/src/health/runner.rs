@@ -214,7 +214,7 @@ impl Runner {
             Ok(Some(probe)) => Arc::new(probe),
             Err(error) => {
                 tracing::warn!(target: "agent", "Check cannot be run: check={} error={error}", spec.id);
-                let outcome = Outcome { status: Status::Critical, output: error.to_string() };
+                let outcome = Outcome::new(Status::Critical, error.to_string());
                 self.shared.submit(&mut self.shared.tables.lock(), key, spec, outcome);
                 return;
             }
@@ -251,7 +251,7 @@ impl Runner {
             let Some((key, spec)) = tables.deadlines.expire(now) else { return };
             let (_, said) = self.shared.local.latest(&key).unwrap_or_default();
             tracing::warn!(target: "agent", "Check missed TTL, is now critical: check={}", spec.id);
-            let outcome = Outcome { status: Status::Critical, output: output::expired(&said) };
+            let outcome = Outcome::new(Status::Critical, output::expired(&said));
             self.shared.submit(&mut tables, &key, &spec, outcome);
         }
     }
@@ -368,16 +368,29 @@ impl Runner {
             return;
         };
         looking.pace = Pace::of(began.elapsed());
-        looking.has_run = true;
         let (known, _) = self.shared.local.latest(&key).unwrap_or_default();
+        if outcome.inconclusive {
+            return self.note_inconclusive(&key, &spec, known, outcome);
+        }
+        looking.has_run = true;
         let judged = looking.verdict.judge(&spec, &known, outcome.status.clone());
         tracing::debug!(target: "agent", "Check was run: check={} status={}", spec.id, outcome.status.as_str());
         if let Some(status) = judged {
             if status != known {
                 tell(&spec, &status);
             }
-            let outcome = Outcome { status, output: outcome.output };
+            let outcome = Outcome::new(status, outcome.output);
             self.shared.submit(&mut self.shared.tables.lock(), &key, &spec, outcome);
+        }
+    }
+
+    /// A run found nothing out: the check stays what it is. Of one that is nothing yet it is said why.
+    fn note_inconclusive(&self, key: &str, spec: &Arc<CheckSpec>, known: Status, outcome: Outcome) {
+        metrics::counter!("usher.health.inconclusive").increment(1);
+        tracing::warn!(target: "agent", "Check could not be run on this host: check={} reason={}", spec.id, outcome.output);
+        if !self.checks.get(key).is_some_and(|looking| looking.has_run) {
+            let outcome = Outcome::new(known, outcome.output);
+            self.shared.submit(&mut self.shared.tables.lock(), key, spec, outcome);
         }
     }
 }

@@ -6,6 +6,7 @@ mod checks;
 mod http;
 mod judging;
 mod kinds;
+mod lack;
 mod leases;
 mod maintenance;
 mod reload;

@@ -10,6 +10,7 @@
 
 mod banner;
 mod listeners;
+mod open_files;
 mod pid_file;
 mod running;
 mod signals;
@@ -71,6 +72,7 @@ pub fn run(args: &Args) -> ExitCode {
         Err(error) => return fail(&error),
     };
     log.say("==> Starting Usher agent...");
+    open_files::allow_many();
     let result = run_with(args.flags.clone(), config, log.clone());
     log.flush();
     match result {

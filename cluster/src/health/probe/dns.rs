@@ -20,7 +20,7 @@ use hickory_proto::{
 use super::{
     Limit, Outcome, ProbeError, critical,
     dial::{HostPort, HostPortError},
-    passing,
+    failed, passing,
 };
 use crate::local::definition::CheckSpec;
 
@@ -54,7 +54,7 @@ impl Dns {
     pub(super) async fn run(&self, limit: Limit) -> Outcome {
         match self.ask(limit).await {
             Ok(answer) => self.judge(&answer),
-            Err(error) => critical(format!("{}: {error}", self.question())),
+            Err(error) => failed(format!("{}: {error}", self.question()), &error),
         }
     }
 

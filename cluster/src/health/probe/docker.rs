@@ -16,7 +16,7 @@ use self::{
     frames::Frames,
 };
 use super::{
-    Limit, Outcome, ProbeError, critical,
+    Limit, Outcome, ProbeError, critical, failed,
     output::{PACE, Tail},
     passing, text, warning,
 };
@@ -39,7 +39,7 @@ pub(super) struct Docker {
 #[derive(Debug, thiserror::Error)]
 enum DockerError {
     #[error("create exec failed for container {0}: {1}")]
-    Create(String, EngineError),
+    Create(String, #[source] EngineError),
     #[error("create exec failed for unknown container {0}")]
     UnknownContainer(String),
     #[error("{1} exec failed since container {0} is paused or stopped")]
@@ -47,9 +47,9 @@ enum DockerError {
     #[error("{step} exec failed for container {container} with status {code}: {answer}")]
     Status { step: &'static str, container: String, code: u16, answer: String },
     #[error("start exec failed for container {0}: {1}")]
-    Start(String, EngineError),
+    Start(String, #[source] EngineError),
     #[error("inspect exec failed for container {0}: {1}")]
-    Inspect(String, EngineError),
+    Inspect(String, #[source] EngineError),
     #[error("{1} exec response for container {0} cannot be parsed: {2}")]
     Answer(String, &'static str, String),
 }
@@ -107,7 +107,7 @@ impl Docker {
             Ok(Ok(0)) => passing(tail.into_text()),
             Ok(Ok(1)) => warning(tail.into_text()),
             Ok(Ok(_)) => critical(tail.into_text()),
-            Ok(Err(error)) => critical(error.to_string()),
+            Ok(Err(error)) => failed(error.to_string(), &error),
             Err(_) => {
                 let message = format!("Timed out ({}) running check", text::duration(limit.timeout));
                 let printed = tail.into_text();

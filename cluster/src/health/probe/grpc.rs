@@ -26,7 +26,7 @@ use tonic_prost::ProstCodec;
 use super::{
     Limit, Outcome, ProbeError, critical,
     dial::HostPort,
-    passing,
+    failed, passing,
     stream::{Stream, open},
     text, tls,
 };
@@ -96,7 +96,7 @@ impl Grpc {
             Ok(stream) => timeout_at(limit.deadline, self.ask(stream, limit)).await,
             Err(error) => {
                 let reason = format!("connection error: desc = \"transport: Error while dialing {error}\"");
-                return critical(described(Code::Unavailable, &reason));
+                return failed(described(Code::Unavailable, &reason), &error);
             }
         };
         match asked {

@@ -7,7 +7,7 @@ use tokio::time::timeout_at;
 use super::{
     Limit, Outcome, ProbeError, critical,
     dial::HostPort,
-    passing,
+    failed, passing,
     stream::{Stream, open},
     text, tls,
 };
@@ -35,7 +35,7 @@ impl H2Ping {
     pub(super) async fn run(&self, limit: Limit) -> Outcome {
         let stream = match open(&self.target, self.tls.as_ref(), limit).await {
             Ok(stream) => stream,
-            Err(error) => return critical(format!("Failed to dial to {}: {error}", self.target)),
+            Err(error) => return failed(format!("Failed to dial to {}: {error}", self.target), &error),
         };
         match timeout_at(limit.deadline, ping(stream)).await {
             Ok(Ok(())) => passing("HTTP2 ping was successful".to_owned()),

@@ -16,7 +16,7 @@ use http::{HeaderValue, Method, StatusCode, header::HOST};
 use url::Url;
 
 use self::{exchange::Answer, hop::Hop};
-use super::{Limit, Outcome, ProbeError, critical, passing, stream::OpenError, text, tls, warning};
+use super::{Limit, Outcome, ProbeError, critical, failed, passing, stream::OpenError, text, tls, warning};
 use crate::{health::options::Tls, local::definition::CheckSpec};
 
 /// Requests of one run, the first among them.
@@ -114,7 +114,7 @@ impl Hop {
         let mut letters = method.chars();
         let first: String = letters.next().into_iter().flat_map(char::to_uppercase).collect();
         let url = without_password(self.url.as_str(), &self.url);
-        critical(format!("{first}{} \"{url}\": {error}", letters.as_str()))
+        failed(format!("{first}{} \"{url}\": {error}", letters.as_str()), error)
     }
 }
 

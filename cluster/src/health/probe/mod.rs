@@ -30,9 +30,10 @@ mod text;
 mod tls;
 mod udp;
 
-use std::time::Duration;
+use std::{error::Error, io, sync::Arc, time::Duration};
 
 use futures_util::future::BoxFuture;
+use rustix::io::Errno;
 use tokio::time::Instant;
 
 use self::{dns::Dns, docker::Docker, grpc::Grpc, h2ping::H2Ping, http::Http, script::Script, tcp::Tcp, udp::Udp};
@@ -139,16 +140,32 @@ pub(crate) fn validate(spec: &CheckSpec) -> Result<(), ProbeError> {
 }
 
 fn passing(output: String) -> Outcome {
-    Outcome { status: Status::Passing, output }
+    Outcome::new(Status::Passing, output)
 }
 
 fn warning(output: String) -> Outcome {
-    Outcome { status: Status::Warning, output }
+    Outcome::new(Status::Warning, output)
 }
 
 fn critical(output: String) -> Outcome {
-    Outcome { status: Status::Critical, output }
+    Outcome::new(Status::Critical, output)
+}
+
+/// Critical for this error, unless it says that this host has no files or no memory left.
+fn failed(output: String, error: &(dyn Error + 'static)) -> Outcome {
+    let lacking = [Errno::MFILE, Errno::NFILE, Errno::NOBUFS, Errno::NOMEM];
+    let mut chain = std::iter::successors(Some(error), |error| Error::source(*error));
+    let inconclusive = chain.any(|error| system_error(error).is_some_and(|code| lacking.contains(&code)));
+    Outcome { inconclusive, ..critical(output) }
+}
+
+fn system_error(error: &(dyn Error + 'static)) -> Option<Errno> {
+    let shared = || error.downcast_ref::<Arc<io::Error>>().map(AsRef::as_ref);
+    let code = error.downcast_ref::<io::Error>().or_else(shared)?.raw_os_error()?;
+    Some(Errno::from_raw_os_error(code))
 }
 
 #[cfg(test)]
 mod testing;
+#[cfg(test)]
+mod tests;

@@ -28,7 +28,7 @@ use tokio::{
 };
 
 use super::{
-    Limit, Outcome, ProbeError, critical,
+    Limit, Outcome, ProbeError, critical, failed,
     output::{PACE, Pace, Tail},
     passing, text, warning,
 };
@@ -71,7 +71,7 @@ impl Script {
         // The later of the two is dropped first: the group is killed while the program's id cannot be another's.
         let (mut child, mut run) = match timeout_at(limit.deadline, self.start()).await {
             Ok(Ok(started)) => (started.child, started.run),
-            Ok(Err(error)) => return critical(self.not_started(&error)),
+            Ok(Err(error)) => return self.not_started(&error),
             Err(_) => return timed_out(limit.timeout, ""),
         };
         match timeout_at(limit.deadline, run.watch(&mut child)).await {
@@ -110,12 +110,15 @@ impl Script {
         .await?
     }
 
-    fn not_started(&self, error: &io::Error) -> String {
+    fn not_started(&self, error: &io::Error) -> Outcome {
         let program = &self.program;
         if error.kind() == io::ErrorKind::NotFound && !program.contains('/') {
-            return format!("exec: \"{program}\": executable file not found in $PATH");
+            return critical(format!("exec: \"{program}\": executable file not found in $PATH"));
         }
-        format!("fork/exec {program}: {}", text::io_error(error))
+        let outcome = failed(format!("fork/exec {program}: {}", text::io_error(error)), error);
+        // As many processes as this user or group may have are there (clone(2)).
+        let is_full = error.kind() == io::ErrorKind::WouldBlock;
+        Outcome { inconclusive: outcome.inconclusive || is_full, ..outcome }
     }
 }
 

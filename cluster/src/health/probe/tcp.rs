@@ -1,6 +1,6 @@
 //! `tcp`: passes while a connection can be made. It is closed at once; nothing is sent.
 
-use super::{Limit, Outcome, ProbeError, critical, dial::HostPort, passing};
+use super::{Limit, Outcome, ProbeError, dial::HostPort, failed, passing};
 use crate::local::definition::CheckSpec;
 
 /// A connection to make.
@@ -19,7 +19,7 @@ impl Tcp {
     pub(super) async fn run(&self, limit: Limit) -> Outcome {
         match self.target.connect(limit).await {
             Ok(_) => passing(format!("TCP connect {}: Success", self.given)),
-            Err(error) => critical(error.to_string()),
+            Err(error) => failed(error.to_string(), &error),
         }
     }
 }
@@ -28,6 +28,7 @@ impl Tcp {
 mod tests {
     use super::*;
     use crate::health::probe::{
+        critical,
         testing::{SHORT, run, server},
         validate,
     };

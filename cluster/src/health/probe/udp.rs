@@ -14,7 +14,7 @@ use tokio::{
     time::{Instant, timeout},
 };
 
-use super::{Limit, Outcome, ProbeError, critical, dial::HostPort, passing, text};
+use super::{Limit, Outcome, ProbeError, critical, dial::HostPort, failed, passing, text};
 use crate::local::definition::CheckSpec;
 
 /// Longer than a host needs to find that a neighbour is not there (three questions, a second each).
@@ -36,9 +36,9 @@ impl Udp {
     pub(super) async fn run(&self, limit: Limit) -> Outcome {
         let addresses = match self.target.addresses("udp", limit).await {
             Ok(addresses) => addresses,
-            Err(error) => return critical(error.to_string()),
+            Err(error) => return failed(error.to_string(), &error),
         };
-        let mut failure = String::new();
+        let mut failure = None;
         for address in addresses {
             let knocked = async {
                 let socket = connected(address).await?;
@@ -49,13 +49,14 @@ impl Udp {
             let left = limit.deadline.saturating_duration_since(Instant::now());
             match timeout(left.min(SILENCE), knocked).await {
                 Ok(Ok(_)) | Err(_) => return passing(format!("UDP connect {}: Success", self.given)),
-                Ok(Err(error)) if failure.is_empty() => {
-                    failure = format!("read udp {address}: {}", text::io_error(&error));
+                Ok(Err(error)) => {
+                    let reason = format!("read udp {address}: {}", text::io_error(&error));
+                    failure.get_or_insert(failed(reason, &error));
                 }
-                Ok(Err(_)) => {}
             }
         }
-        critical(failure)
+        // A host has an address at least.
+        failure.unwrap_or_else(|| critical(format!("{} has no address", self.target)))
     }
 }
 

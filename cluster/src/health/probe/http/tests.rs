@@ -40,7 +40,7 @@ async fn the_status_decides_and_is_told() {
         let (address, _requests) = answering(answer).await;
         let url = format!("http://{address}/health");
         let outcome = run(spec(&url)).await;
-        assert_eq!(outcome, Outcome { status, output: format!("HTTP GET {url}: {output}") });
+        assert_eq!(outcome, Outcome::new(status, format!("HTTP GET {url}: {output}")));
     }
 }
 
