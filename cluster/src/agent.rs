@@ -365,7 +365,7 @@ impl Agent {
     pub async fn reload(&self, declared: Declared) -> Result<(), String> {
         let local = &self.inner.local;
         let targets = local.reload(declared.services, declared.checks).await.map_err(|error| error.to_string())?;
-        self.inner.health.set_discard_output(declared.discard_check_output);
+        self.inner.health.reload(declared.discard_check_output);
         local.set_node_meta(|node| node.set_meta(declared.node_meta));
         if let Err(error) = local.push(targets, Mode::Registered).await {
             tracing::warn!(target: "agent", error = %error, "What was reloaded will be synchronised later");

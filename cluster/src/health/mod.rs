@@ -137,9 +137,11 @@ impl Health {
         Self { shared }
     }
 
-    /// Whether output is thrown away from now on; what is known stays.
-    pub(crate) fn set_discard_output(&self, discard: bool) {
-        self.shared.discard_output.store(discard, Ordering::Relaxed);
+    /// Takes what a reload changes: whether output is thrown away from now on (what is known stays), and what is in the
+    /// files of certificates.
+    pub(crate) fn reload(&self, discard_output: bool) {
+        self.shared.discard_output.store(discard_output, Ordering::Relaxed);
+        probe::tls::read_again();
     }
 
     /// Takes a program's report of the check of that id, which counts until its TTL has passed. Returns once the agent

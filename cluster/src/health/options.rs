@@ -28,6 +28,16 @@ pub struct Tls {
     pub identity: Option<(PathBuf, PathBuf)>,
 }
 
+impl Tls {
+    /// Whether all of them can be used. The error names the file that cannot, and says why. Blocks.
+    pub fn check(&self) -> Result<(), String> {
+        if *self == Self::default() {
+            return Ok(());
+        }
+        super::probe::tls::readable(self).map_err(|error| error.to_string())
+    }
+}
+
 impl Default for Options {
     fn default() -> Self {
         Self {

@@ -51,6 +51,8 @@ enum AgentError {
     Dns(#[from] usher_dns::serve::ListenError),
     #[error("Error starting agent: {0}")]
     Start(#[from] usher_cluster::agent::StartError),
+    #[error("Error starting agent: enable_agent_tls_for_checks: {0}")]
+    Certificates(String),
     #[error("cannot write the log file {path}: {source}")]
     Log { path: String, source: std::io::Error },
     #[error("cannot write the pid file {path}: {source}")]

@@ -75,6 +75,7 @@ impl Running {
     /// Starts every part; when this returns, questions are answered.
     pub(super) async fn start(flags: AgentFlags, config: Config, log: LogHub) -> Result<Self, AgentError> {
         let signals = Signals::listen()?;
+        config.health.tls.check().map_err(AgentError::Certificates)?;
         let http_sockets = listeners::open_http(&config)?;
         listeners::probe_dns(&config.dns_addrs)?;
         let metrics = Metrics::new();
@@ -258,6 +259,8 @@ impl Running {
             .await
             .map_err(|error| error.to_string())?
             .map_err(|error| error.to_string())?;
+        let tls = self.config.health.tls.clone();
+        tokio::task::spawn_blocking(move || tls.check()).await.map_err(|error| error.to_string())??;
         let declared = Declared {
             services: new.services.clone(),
             checks: new.checks.clone(),

@@ -86,11 +86,6 @@ impl Grpc {
         Ok(Self { target, origin, service: service.into(), given: spec.grpc.as_str().into(), tls })
     }
 
-    /// Reads the certificates.
-    pub(super) fn prepare(&self) -> Result<(), ProbeError> {
-        self.tls.as_ref().map_or(Ok(()), |tls| tls.config().map(drop))
-    }
-
     pub(super) async fn run(&self, limit: Limit) -> Outcome {
         let asked = match open(&self.target, self.tls.as_ref(), limit).await {
             Ok(stream) => timeout_at(limit.deadline, self.ask(stream, limit)).await,

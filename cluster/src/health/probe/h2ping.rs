@@ -27,11 +27,6 @@ impl H2Ping {
         Ok(Self { target, tls })
     }
 
-    /// Reads the certificates.
-    pub(super) fn prepare(&self) -> Result<(), ProbeError> {
-        self.tls.as_ref().map_or(Ok(()), |tls| tls.config().map(drop))
-    }
-
     pub(super) async fn run(&self, limit: Limit) -> Outcome {
         let stream = match open(&self.target, self.tls.as_ref(), limit).await {
             Ok(stream) => stream,

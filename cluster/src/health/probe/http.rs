@@ -70,14 +70,6 @@ impl Http {
         Ok(Self { first, host, shown: shown.into(), follow: !spec.disable_redirects, output_max, tls })
     }
 
-    /// Reads the certificates that will surely be needed.
-    pub(super) fn prepare(&self) -> Result<(), ProbeError> {
-        if !self.first.is_secure() {
-            return Ok(());
-        }
-        self.tls.config().map(drop)
-    }
-
     pub(super) async fn run(&self, limit: Limit) -> Outcome {
         let mut redirected: Option<Hop> = None;
         for _ in 0..REQUESTS_MAX {

@@ -6,11 +6,11 @@
 //! definition and nothing else, so that thousands cost little.
 //!
 //! ```text
-//!   CheckSpec ─► Probe::new: parsed, TLS made ready ─► Probe::run ─► Outcome
-//!                                                        ├─ dial    addresses, connections in time
-//!                                                        ├─ names   from names to addresses
-//!                                                        ├─ tls     shared client configurations
-//!                                                        └─ output  the bytes that are kept
+//!   CheckSpec ─► Probe::new: parsed ─► Probe::run ─► Outcome
+//!                                        ├─ dial    addresses, connections in time
+//!                                        ├─ names   from names to addresses
+//!                                        ├─ tls     shared client configurations
+//!                                        └─ output  the bytes that are kept
 //! ```
 //!
 //! Proxies named in the environment are not used: a check asks the one it names.
@@ -27,7 +27,7 @@ mod script;
 mod stream;
 mod tcp;
 mod text;
-mod tls;
+pub(crate) mod tls;
 mod udp;
 
 use std::{error::Error, io, sync::Arc, time::Duration};
@@ -84,20 +84,7 @@ struct Limit {
 
 impl Probe {
     /// The probe a definition describes; `None` for a check that does not look for itself (TTL, alias, maintenance).
-    ///
-    /// Reads the certificates a check over TLS needs, once for all that need the same.
     pub(crate) fn new(spec: &CheckSpec, options: &Options) -> Result<Option<Self>, ProbeError> {
-        let Some(probe) = Self::parse(spec, options)? else { return Ok(None) };
-        match &probe.kind {
-            Kind::Http(http) => http.prepare()?,
-            Kind::H2Ping(h2ping) => h2ping.prepare()?,
-            Kind::Grpc(grpc) => grpc.prepare()?,
-            Kind::Tcp(_) | Kind::Udp(_) | Kind::Dns(_) | Kind::Script(_) | Kind::Docker(_) => {}
-        }
-        Ok(Some(probe))
-    }
-
-    fn parse(spec: &CheckSpec, options: &Options) -> Result<Option<Self>, ProbeError> {
         let output_max = spec.output_max_size.map_or(options.output_max_size, |size| size as usize).max(1);
         let kind = match spec.kind() {
             "http" => Kind::Http(Box::new(Http::parse(spec, &options.tls, output_max)?)),
@@ -134,9 +121,9 @@ impl Probe {
     }
 }
 
-/// Refuses what [`Probe::new`] would refuse, as far as that can be told without reading files.
+/// Refuses what [`Probe::new`] would refuse.
 pub(crate) fn validate(spec: &CheckSpec) -> Result<(), ProbeError> {
-    Probe::parse(spec, &Options::default()).map(drop)
+    Probe::new(spec, &Options::default()).map(drop)
 }
 
 fn passing(output: String) -> Outcome {
@@ -151,11 +138,12 @@ fn critical(output: String) -> Outcome {
     Outcome::new(Status::Critical, output)
 }
 
-/// Critical for this error, unless it says that this host has no files or no memory left.
+/// Critical for this error, unless it says that this host has no files or no memory left, or certificates it cannot read.
 fn failed(output: String, error: &(dyn Error + 'static)) -> Outcome {
     let lacking = [Errno::MFILE, Errno::NFILE, Errno::NOBUFS, Errno::NOMEM];
     let mut chain = std::iter::successors(Some(error), |error| Error::source(*error));
-    let inconclusive = chain.any(|error| system_error(error).is_some_and(|code| lacking.contains(&code)));
+    let inconclusive =
+        chain.any(|error| error.is::<ProbeError>() || system_error(error).is_some_and(|code| lacking.contains(&code)));
     Outcome { inconclusive, ..critical(output) }
 }
 

@@ -12,6 +12,7 @@ use rustls::{
     crypto::aws_lc_rs,
     pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject as _},
     server::WebPkiClientVerifier,
+    sign::{CertifiedKey, SingleCertAndKey},
 };
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
@@ -129,6 +130,25 @@ impl Authority {
         Self { folder, chain, key }
     }
 
+    /// One that serves with its own certificate, for the names of `change`.
+    pub(super) fn self_signed(names: &[&str], change: impl FnOnce(&mut rcgen::CertificateParams)) -> Self {
+        let names: Vec<String> = names.iter().map(ToString::to_string).collect();
+        let mut parameters = rcgen::CertificateParams::new(names).expect("names");
+        change(&mut parameters);
+        let key = rcgen::KeyPair::generate().expect("a key");
+        let certificate = parameters.self_signed(&key).expect("signed");
+        Self::of_pem(&certificate.pem(), &key.serialize_pem())
+    }
+
+    /// One that serves with this certificate.
+    pub(super) fn of_pem(certificate: &str, key: &str) -> Self {
+        let folder = tempfile::tempdir().expect("a folder");
+        std::fs::write(folder.path().join("ca.pem"), certificate).expect("written");
+        let chain = vec![CertificateDer::from_pem_slice(certificate.as_bytes()).expect("a certificate")];
+        let key = PrivateKeyDer::from_pem_slice(key.as_bytes()).expect("a key");
+        Self { folder, chain, key }
+    }
+
     pub(super) fn file(&self, name: &str) -> PathBuf {
         self.folder.path().join(name)
     }
@@ -153,7 +173,10 @@ impl Authority {
         } else {
             builder.with_no_client_auth()
         };
-        let mut config = builder.with_single_cert(self.chain.clone(), self.key.clone_key()).expect("they fit");
+        // Whether they fit is not looked at: some certificates cannot be read.
+        let key = aws_lc_rs::sign::any_supported_type(&self.key).expect("a key");
+        let served = SingleCertAndKey::from(CertifiedKey::new(self.chain.clone(), key));
+        let mut config = builder.with_cert_resolver(Arc::new(served));
         config.alpn_protocols = vec![protocol.to_vec()];
         TlsAcceptor::from(Arc::new(config))
     }

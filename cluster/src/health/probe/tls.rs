@@ -1,33 +1,36 @@
 //! TLS as a client: configurations, made once for all checks that need the same and shared by them.
 //!
+//! Files are read at the first run that needs them, and again after a reload ([`read_again`]); as long as they cannot be,
+//! what was read before counts.
+//!
 //! A handshake is made in full every time: a resumed one would not look at the certificate, and a check is there to notice
 //! that it expired.
-//!
-//! `tls_skip_verify` takes *any* certificate: whoever can answer at the address then passes as the service, so that such a
-//! check says that something answers and not who. The handshake itself is still made properly.
+
+mod verify;
 
 use std::{
     fs, io,
     path::{Path, PathBuf},
-    sync::{Arc, LazyLock, OnceLock, Weak},
+    sync::{
+        Arc, LazyLock, Weak,
+        atomic::{AtomicU64, Ordering},
+    },
     time::SystemTime,
 };
 
 use parking_lot::Mutex;
 use rustls::{
-    ClientConfig, DigitallySignedStruct, RootCertStore, SignatureScheme,
-    client::{
-        Resumption,
-        danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier},
-    },
-    crypto::{CryptoProvider, aws_lc_rs},
-    pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime, pem::PemObject as _},
+    ClientConfig, RootCertStore,
+    client::Resumption,
+    crypto::aws_lc_rs,
+    pki_types::{CertificateDer, PrivateKeyDer, ServerName, pem::PemObject as _},
 };
 use tokio::time::timeout_at;
 use tokio_rustls::{TlsConnector, client::TlsStream};
 
+use self::verify::{AnyCertificate, Trusted};
 use super::{Limit, ProbeError, text};
-use crate::{health::options::Tls, local::definition::CheckSpec, net::TcpStream};
+use crate::{blocking, health::options::Tls, local::definition::CheckSpec, net::TcpStream};
 
 /// Files of authorities read of one folder.
 const CA_FILES_MAX: usize = 1_000;
@@ -53,7 +56,27 @@ pub(super) struct Client {
     wanted: Wanted,
     /// The name to ask for and to verify instead of the host's.
     server_name: Option<ServerName<'static>>,
-    made: OnceLock<Result<Arc<ClientConfig>, ProbeError>>,
+    made: Mutex<Option<Made>>,
+}
+
+/// A configuration, and at which reading of the files it was made.
+#[derive(Clone)]
+struct Made {
+    reading: u64,
+    config: Arc<ClientConfig>,
+}
+
+/// How often the files were to be read again.
+static READING: AtomicU64 = AtomicU64::new(0);
+
+/// Has the files be read again by whoever needs them next.
+pub(crate) fn read_again() {
+    READING.fetch_add(1, Ordering::Relaxed);
+}
+
+/// Whether the files can be used; the error names the one that cannot.
+pub(crate) fn readable(files: &Tls) -> Result<(), ProbeError> {
+    make(&Wanted { files: files.clone(), skip_verify: false, alpn: Alpn::Http1 }).map(drop)
 }
 
 /// What decides a configuration.
@@ -67,7 +90,7 @@ struct Wanted {
 /// Why there is no TLS.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum TlsError {
-    #[error(transparent)]
+    #[error("{0}")]
     Config(#[from] ProbeError),
     #[error("tls: \"{0}\" is no name a certificate can be for")]
     Name(String),
@@ -91,12 +114,28 @@ impl Client {
             ),
         };
         let wanted = Wanted { files: files.clone(), skip_verify: spec.tls_skip_verify, alpn };
-        Ok(Self { wanted, server_name, made: OnceLock::new() })
+        Ok(Self { wanted, server_name, made: Mutex::default() })
     }
 
-    /// The configuration, read and made the first time it is needed.
-    pub(super) fn config(&self) -> Result<Arc<ClientConfig>, ProbeError> {
-        self.made.get_or_init(|| shared(&self.wanted)).clone()
+    /// The configuration, made the first time it is needed and after each reload.
+    async fn config(&self) -> Result<Arc<ClientConfig>, ProbeError> {
+        let reading = READING.load(Ordering::Relaxed);
+        let before = self.made.lock().clone();
+        if let Some(made) = before.as_ref().filter(|made| made.reading == reading) {
+            return Ok(made.config.clone());
+        }
+        let wanted = self.wanted.clone();
+        let made = blocking::run(move || shared(&wanted)).await.map_err(|error| ProbeError(error.to_string()))?;
+        let config = match (made, before) {
+            (Ok(config), _) => config,
+            (Err(error), Some(before)) => {
+                tracing::warn!(target: "agent.checks", %error, "Certificates cannot be read again: those of before count");
+                before.config
+            }
+            (Err(error), None) => return Err(error),
+        };
+        *self.made.lock() = Some(Made { reading, config: config.clone() });
+        Ok(config)
     }
 
     /// Shakes hands with `host` over a connection.
@@ -106,7 +145,7 @@ impl Client {
         stream: TcpStream,
         limit: Limit,
     ) -> Result<TlsStream<TcpStream>, TlsError> {
-        let config = self.config()?;
+        let config = self.config().await?;
         let name = match &self.server_name {
             Some(name) => name.clone(),
             None => ServerName::try_from(host.to_owned()).map_err(|_| TlsError::Name(host.to_owned()))?,
@@ -173,7 +212,9 @@ fn make(wanted: &Wanted) -> Result<ClientConfig, ProbeError> {
     let builder = if wanted.skip_verify {
         builder.dangerous().with_custom_certificate_verifier(Arc::new(AnyCertificate(provider)))
     } else {
-        builder.with_root_certificates(roots(&wanted.files)?)
+        let trusted =
+            Trusted::new(roots(&wanted.files)?, provider).map_err(|error| ProbeError(format!("TLS: {error}")))?;
+        builder.dangerous().with_custom_certificate_verifier(Arc::new(trusted))
     };
     let mut config = match &wanted.files.identity {
         None => builder.with_no_client_auth(),
@@ -222,47 +263,6 @@ fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, ProbeError>
 
 fn unreadable(path: &Path, error: impl std::fmt::Display) -> ProbeError {
     ProbeError(format!("TLS: {}: {error}", path.display()))
-}
-
-/// Takes any certificate (see the module's head); that the other side has its key is still verified.
-#[derive(Debug)]
-struct AnyCertificate(Arc<CryptoProvider>);
-
-impl ServerCertVerifier for AnyCertificate {
-    fn verify_server_cert(
-        &self,
-        _: &CertificateDer<'_>,
-        _: &[CertificateDer<'_>],
-        _: &ServerName<'_>,
-        _: &[u8],
-        _: UnixTime,
-    ) -> Result<ServerCertVerified, rustls::Error> {
-        Ok(ServerCertVerified::assertion())
-    }
-
-    fn verify_tls12_signature(
-        &self,
-        message: &[u8],
-        certificate: &CertificateDer<'_>,
-        signature: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        let known = &self.0.signature_verification_algorithms;
-        rustls::crypto::verify_tls12_signature(message, certificate, signature, known)
-    }
-
-    fn verify_tls13_signature(
-        &self,
-        message: &[u8],
-        certificate: &CertificateDer<'_>,
-        signature: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        let known = &self.0.signature_verification_algorithms;
-        rustls::crypto::verify_tls13_signature(message, certificate, signature, known)
-    }
-
-    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        self.0.signature_verification_algorithms.supported_schemes()
-    }
 }
 
 #[cfg(test)]

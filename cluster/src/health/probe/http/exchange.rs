@@ -20,6 +20,9 @@ use crate::health::probe::{
 /// The most of an answer that is held at once: its head has to fit.
 const BUFFER_MAX: usize = 64 * 1024;
 
+/// Fields of a head.
+const FIELDS_MAX: usize = 1000;
+
 /// What came back.
 pub(super) enum Answer {
     /// The result: its status, what the server calls it, and the beginning of its body.
@@ -34,6 +37,9 @@ impl Http {
         let stream = open(&hop.target, hop.is_secure().then_some(&self.tls), limit).await?;
         let (sender, connection) = http1::Builder::new()
             .title_case_headers(true)
+            .max_headers(FIELDS_MAX)
+            .allow_obsolete_multiline_headers_in_responses(true)
+            .allow_spaces_after_header_name_in_responses(true)
             .max_buf_size(BUFFER_MAX)
             .handshake(TokioIo::new(stream))
             .await

@@ -194,6 +194,16 @@ async fn servers_that_do_not_answer_properly_are_critical() {
 }
 
 #[tokio::test]
+async fn heads_that_are_long_or_old_are_read() {
+    let many: String = (0..500).map(|n| format!("X-{n}: {n}\r\n")).collect();
+    for fields in [many.as_str(), "X-Folded: a\r\n b\r\n", "X-Spaced : a\r\n"] {
+        let (address, _requests) = answering(format!("HTTP/1.1 200 OK\r\n{fields}\r\n")).await;
+        let outcome = run(spec(format!("http://{address}/"))).await;
+        assert_eq!(outcome.status, Status::Passing, "{}", outcome.output);
+    }
+}
+
+#[tokio::test]
 async fn a_run_ends_in_time_whatever_the_server_does() {
     let silent = server(|stream| async move {
         std::future::pending::<()>().await;

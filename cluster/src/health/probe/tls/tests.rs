@@ -9,10 +9,7 @@ use crate::{
     catalog::model::Status,
     health::{
         Options,
-        probe::{
-            Probe,
-            testing::{Authority, SHORT, run_with, server},
-        },
+        probe::testing::{Authority, SHORT, probe, run_with, server},
     },
 };
 
@@ -93,34 +90,102 @@ async fn a_server_that_does_not_shake_hands_ends_in_time() {
     }
 }
 
-#[test]
-fn checks_that_want_the_same_share_it() {
+/// Of the first version of X.509, as `openssl x509 -req -signkey` makes them, for 100 years.
+const VERSION_1: &str = "-----BEGIN CERTIFICATE-----
+MIIBJDCBywIULWQW6vwa8Zyzb+cOU1g4905LrKQwCgYIKoZIzj0EAwIwFDESMBAG
+A1UEAwwJbG9jYWxob3N0MCAXDTI2MTEyODA4MjUxNFoYDzIxMjYxMTA0MDgyNTE0
+WjAUMRIwEAYDVQQDDAlsb2NhbGhvc3QwWTATBgcqhkjOPQIBBggqhkjOPQMBBwNC
+AAQo8SoM8gLYgRIjxAOmA/RvCVrxUn9mAKbP7Y50z+OjcExmTmV0NKvdiNMA0Nsy
+DmZRb1yyrr0JP+QAV2l1LQr2MAoGCCqGSM49BAMCA0gAMEUCIQDRA8HM/qBOHKqk
+DD3a5qyPhw4XgoFfNZDQ1urTMCMJrAIgILYt+WNvswwZ8m8Pq+ZXgIMDZtlsMZ5W
+kVA73IeRUGA=
+-----END CERTIFICATE-----
+";
+const KEY: &str = "-----BEGIN PRIVATE KEY-----
+MIGHAgEAMBMGByqGSM49AgEGCCqGSM49AwEHBG0wawIBAQQgxF0IrI+DoqTJ8867
+SV/WzKiay+zmYTsMzAVa6FRfDy+hRANCAAQo8SoM8gLYgRIjxAOmA/RvCVrxUn9m
+AKbP7Y50z+OjcExmTmV0NKvdiNMA0NsyDmZRb1yyrr0JP+QAV2l1LQr2
+-----END PRIVATE KEY-----
+";
+
+#[tokio::test]
+async fn any_certificate_is_any_certificate() {
+    let address = https(&Authority::of_pem(VERSION_1, KEY), false).await;
+    let unverified = CheckSpec { tls_skip_verify: true, ..spec(format!("https://{address}/")) };
+    let outcome = run_with(unverified, &Options::default()).await;
+    assert_eq!(outcome.status, Status::Passing, "{}", outcome.output);
+}
+
+#[tokio::test]
+async fn a_trusted_certificate_may_serve_whatever_it_says_of_itself() {
+    let authority = |change: fn(&mut rcgen::CertificateParams)| {
+        Authority::self_signed(&["localhost"], |it| {
+            it.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
+            change(it);
+        })
+    };
+    let outcome = async |server: &Authority, trusted: &Authority, host: &str| {
+        let address = https(server, false).await;
+        run_with(spec(format!("https://{host}:{}/", address.port())), &trusted.trusted()).await
+    };
+    let own = authority(|_| ());
+    assert_eq!(outcome(&own, &own, "localhost").await.status, Status::Passing);
+    let other = outcome(&own, &own, "127.0.0.1").await;
+    assert!(other.output.contains("certificate not valid for name"), "{}", other.output);
+    let unknown = outcome(&authority(|_| ()), &own, "localhost").await;
+    assert_eq!(unknown.status, Status::Critical, "{}", unknown.output);
+    let old = authority(|it| it.not_after = rcgen::date_time_ymd(2020, 1, 1));
+    let old = outcome(&old, &old, "localhost").await;
+    assert!(old.output.contains("certificate expired"), "{}", old.output);
+}
+
+/// An authority's file changes, is reloaded, and is damaged.
+#[tokio::test]
+async fn files_are_read_again_after_a_reload() {
+    let (before, after) = (Authority::new(), Authority::new());
+    let address = https(&after, false).await;
+    let probe = probe(spec(format!("https://{address}/")), &before.trusted());
+    assert_eq!(probe.run().await.status, Status::Critical);
+    std::fs::copy(after.file("ca.pem"), before.file("ca.pem")).expect("copied");
+    read_again();
+    assert_eq!(probe.run().await.status, Status::Passing);
+    std::fs::write(before.file("ca.pem"), "nonsense").expect("written");
+    assert!(readable(&before.trusted().tls).is_err());
+    read_again();
+    assert_eq!(probe.run().await.status, Status::Passing);
+}
+
+#[tokio::test]
+async fn checks_that_want_the_same_share_it() {
     let authority = Authority::new();
     let client = |skip_verify: bool| {
         let spec = CheckSpec { tls_skip_verify: skip_verify, ..CheckSpec::default() };
         Client::parse(&spec, &authority.trusted().tls, Alpn::Http1).expect("valid")
     };
     let (one, two, other) = (client(false), client(false), client(true));
-    let config = one.config().expect("made");
-    assert!(Arc::ptr_eq(&config, &two.config().expect("made")));
-    assert!(!Arc::ptr_eq(&config, &other.config().expect("made")));
+    let config = one.config().await.expect("made");
+    assert!(Arc::ptr_eq(&config, &two.config().await.expect("made")));
+    assert!(!Arc::ptr_eq(&config, &other.config().await.expect("made")));
     // Files that were written since are read again.
     let file = std::fs::File::options().append(true).open(authority.file("ca.pem")).expect("open");
     file.set_modified(SystemTime::UNIX_EPOCH).expect("set");
-    assert!(!Arc::ptr_eq(&config, &client(false).config().expect("made")));
+    assert!(!Arc::ptr_eq(&config, &client(false).config().await.expect("made")));
 }
 
-#[test]
-fn files_that_cannot_be_used_are_named() {
+#[tokio::test]
+async fn files_that_cannot_be_used_are_named() {
+    let address = https(&Authority::new(), false).await;
     let folder = tempfile::tempdir().expect("a folder");
     let empty = folder.path().join("empty.pem");
     std::fs::write(&empty, "").expect("written");
     for (file, reason) in [(folder.path().join("none.pem"), "o such file"), (empty, "no certificate is in it")] {
         let options = Options { tls: Tls { ca_file: Some(file.clone()), ..Tls::default() }, ..Options::default() };
-        let error = Probe::new(&spec("https://localhost/".to_owned()), &options).err().expect("refused").to_string();
+        let error = options.tls.check().expect_err("refused");
         assert!(error.starts_with(&format!("TLS: {}: ", file.display())), "{error}");
         assert!(error.contains(reason), "{error}");
+        let outcome = run_with(spec(format!("https://{address}/")), &options).await;
+        assert!(outcome.output.contains(&error) && outcome.inconclusive, "{outcome:?}");
         // A check without TLS does not need them.
-        assert!(Probe::new(&spec("http://localhost/".to_owned()), &options).is_ok());
+        assert!(!run_with(spec("http://127.0.0.1:1/".to_owned()), &options).await.inconclusive);
     }
 }
