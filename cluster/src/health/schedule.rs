@@ -1,11 +1,13 @@
 //! When a check is run. Pure.
 //!
 //! ```text
-//!   first run: at once, or spread where many begin together ─► then each interval after the start before
+//!   first run: at once, or spread a little where many begin together
+//!       └─► second: anywhere within an interval after it ─► then each interval after the start before
 //! ```
 //!
-//! What could not start in time is not made up for: the next run is at the next time of the same grid. From the second
-//! run on all begin at common ticks: of what thousands of runs cost, most is waking up for each of them.
+//! So who is new is known soon, and those that came together are spread evenly over their interval from then on. What
+//! could not start in time is not made up for: the next run is at the next time of the same grid. From the second run on
+//! all begin at common ticks: of what thousands of runs cost, most is waking up for each of them.
 
 use std::time::Duration;
 
@@ -25,6 +27,8 @@ pub(super) const LATE: Duration = Duration::from_millis(250);
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Grid {
     interval: Duration,
+    /// From the first run to the second.
+    phase: Duration,
     /// The next time of the grid; the run is due at the tick after it.
     next: Instant,
     /// The first tick of all.
@@ -33,11 +37,14 @@ pub(super) struct Grid {
 }
 
 impl Grid {
-    /// Of a check that is new at `now` beside `others`: `random` in 0..1 spreads them. `origin` is one tick of all.
-    pub(super) fn new(interval: Duration, origin: Instant, now: Instant, others: usize, random: f64) -> Self {
+    /// Of a check that is new at `now` beside `others`: `random`, both in 0..1, spreads the first runs and those that
+    /// follow. `origin` is one tick of all.
+    pub(super) fn new(interval: Duration, origin: Instant, now: Instant, others: usize, random: [f64; 2]) -> Self {
+        let [first, following] = random.map(|it| it.clamp(0.0, 1.0));
         let interval = interval.max(INTERVAL_MIN);
         let spread = SPREAD.saturating_mul(u32::try_from(others).unwrap_or(u32::MAX)).min(interval);
-        Self { interval, next: now + spread.mul_f64(random.clamp(0.0, 1.0)), origin, is_first: true }
+        let phase = interval.mul_f64(following).max(INTERVAL_MIN);
+        Self { interval, phase, next: now + spread.mul_f64(first), origin, is_first: true }
     }
 
     /// When it is due.
@@ -53,11 +60,15 @@ impl Grid {
 
     /// Goes on to the first time after `now`; says how many were left out.
     pub(super) fn advance(&mut self, now: Instant) -> u64 {
+        if self.is_first {
+            self.is_first = false;
+            self.next = now.max(self.next) + self.phase;
+            return 0;
+        }
         let behind = now.saturating_duration_since(self.next).as_nanos() / self.interval.as_nanos().max(1);
         // So many intervals make at most the time that has passed, which fits.
         let behind = u32::try_from(behind).unwrap_or(u32::MAX);
         self.next += self.interval.saturating_mul(behind) + self.interval;
-        self.is_first = false;
         u64::from(behind)
     }
 }
@@ -70,7 +81,7 @@ mod tests {
     fn times_stay_on_their_grid() {
         let (start, five) = (Instant::now(), Duration::from_secs(5));
         let at = |seconds: f64| start + Duration::from_secs_f64(seconds);
-        let mut grid = Grid::new(five, start, start, 1_000_000, 0.5);
+        let mut grid = Grid::new(five, start, start, 1_000_000, [0.5, 1.0]);
         assert_eq!(grid.next(), at(2.5));
         assert_eq!((grid.advance(at(2.5)), grid.next()), (0, at(7.5)));
         assert_eq!((grid.advance(at(12.0)), grid.next()), (0, at(12.5)));
@@ -81,20 +92,43 @@ mod tests {
     #[test]
     fn runs_begin_at_common_ticks_from_the_second_on() {
         let (start, five) = (Instant::now(), Duration::from_secs(5));
-        let mut grid = Grid::new(five, start, start, 100, 0.254);
+        let mut grid = Grid::new(five, start, start, 100, [0.254, 0.6]);
         assert_eq!(grid.next(), start + Duration::from_millis(127));
-        for run in 1..1000 {
+        for run in 0..1000 {
             grid.advance(grid.next());
-            assert_eq!(grid.next(), start + five * run + Duration::from_millis(150), "never earlier, and no drift");
+            assert_eq!(grid.next(), start + five * run + Duration::from_millis(3150), "never earlier, and no drift");
         }
     }
 
     #[test]
     fn the_first_times_are_spread_where_many_begin() {
         let (start, five) = (Instant::now(), Duration::from_secs(5));
-        assert_eq!(Grid::new(five, start, start, 0, 0.9).next(), start, "one alone runs at once");
-        assert_eq!(Grid::new(five, start, start, 100, 0.5).next(), start + SPREAD * 50);
-        assert_eq!(Grid::new(five, start, start, 2_000, 7.0).next(), start + five, "at most over the interval");
-        assert_eq!(Grid::new(Duration::ZERO, start, start, usize::MAX, 1.0).next(), start + INTERVAL_MIN);
+        let first = |interval, others, random| Grid::new(interval, start, start, others, [random, 0.0]).next();
+        assert_eq!(first(five, 0, 0.9), start, "one alone runs at once");
+        assert_eq!(first(five, 100, 0.5), start + SPREAD * 50);
+        assert_eq!(first(five, 2_000, 7.0), start + five, "at most over the interval");
+        assert_eq!(first(Duration::ZERO, usize::MAX, 1.0), start + INTERVAL_MIN);
+    }
+
+    #[test]
+    fn those_that_began_together_are_spread_over_their_interval() {
+        let (start, ten) = (Instant::now(), Duration::from_secs(10));
+        let mut runs = [0; 10];
+        for check in 0..1000_u32 {
+            let mut grid = Grid::new(ten, start, start, 10, [0.5, f64::from(check) / 1000.0]);
+            grid.advance(grid.next());
+            grid.advance(grid.next());
+            let second = (grid.next() - start).as_secs() % 10;
+            runs[usize::try_from(second).unwrap()] += 1;
+        }
+        assert!(runs.iter().all(|runs| (90..=110).contains(runs)), "{runs:?}");
+    }
+
+    #[test]
+    fn a_first_run_that_began_late_moves_the_second() {
+        let (start, five) = (Instant::now(), Duration::from_secs(5));
+        let mut grid = Grid::new(five, start, start, 0, [0.0, 0.2]);
+        let late = start + Duration::from_secs(60);
+        assert_eq!((grid.advance(late), grid.next()), (0, late + Duration::from_secs(1)));
     }
 }
