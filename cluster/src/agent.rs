@@ -37,7 +37,7 @@ use crate::{
     health::{Health, ReportError},
     leader::HealthReport,
     local::{
-        self, Local,
+        self, Local, LocalError, Source,
         definition::{CheckSpec, ServiceDefinition},
         lease_check_id,
         sync::Mode,
@@ -347,6 +347,28 @@ impl Agent {
     /// What autopilot thinks of the servers. Only the leader knows; `None` elsewhere.
     pub fn server_health(&self) -> Option<ClusterHealth> {
         self.inner.report.get()
+    }
+
+    /// Validates, keeps and registers a service by the API; returns once the catalog has it, or (no leader within the hold
+    /// time) once it is kept and its synchronisation is under way. Checks that wait for reports have their whole time from
+    /// now on, and a lease is renewed.
+    pub async fn register_service(
+        &self,
+        definition: ServiceDefinition,
+        replace_existing_checks: bool,
+    ) -> Result<(), LocalError> {
+        let kept = self.inner.local.keep_service(definition, Source::Api, replace_existing_checks).await?;
+        self.inner.health.begin_anew(kept.checks()).await;
+        kept.push().await;
+        Ok(())
+    }
+
+    /// The same for a check alone.
+    pub async fn register_check(&self, check: CheckSpec) -> Result<(), LocalError> {
+        let kept = self.inner.local.keep_check(check, Source::Api).await?;
+        self.inner.health.begin_anew(kept.checks()).await;
+        kept.push().await;
+        Ok(())
     }
 
     /// Takes a program's report of a check with a TTL, by its id: the status counts until the TTL has passed.

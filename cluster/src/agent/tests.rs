@@ -6,7 +6,7 @@ use std::{
 };
 
 use super::*;
-use crate::{catalog::Topic, local::Source};
+use crate::catalog::Topic;
 
 /// An agent on loopback whose ports the system chooses, that keeps nothing.
 pub(crate) fn options(name: &str) -> Options {
@@ -94,7 +94,7 @@ async fn an_agent_puts_itself_and_its_configuration_into_the_catalog() {
 async fn everything_is_there_after_a_restart_and_nothing_is_written_again() {
     let directory = tempfile::tempdir().unwrap();
     let agent = start(kept(&directory)).await;
-    agent.local().register_service(service("web", 80), Source::Api, false).await.unwrap();
+    agent.register_service(service("web", 80), false).await.unwrap();
     shows(&agent, &["consul:server", "web:80", "+serfHealth", "+service:web"]).await;
     let (node_id, ports) = (agent.node_id().to_owned(), agent.options().server_port);
     let indexes = |agent: &Agent| {
@@ -163,7 +163,7 @@ async fn a_reload_in_memory_forgets_the_api_and_on_disk_keeps_it() {
         (kept(&directory), &["api:3", "consul:server", "new:2", "+serfHealth", "+service:api", "+service:new"]),
     ] {
         let agent = start(Options { services: vec![service("old", 1)], ..options }).await;
-        agent.local().register_service(service("api", 3), Source::Api, false).await.unwrap();
+        agent.register_service(service("api", 3), false).await.unwrap();
         agent.reload(Declared { services: vec![service("new", 2)], ..Declared::default() }).await.unwrap();
         shows(&agent, expected).await;
         let refused =

@@ -1,8 +1,9 @@
-//! The last results of all checks on disk, so that an agent that starts again knows what it knew. It is advice: nothing
-//! is synced, and what is torn or missing costs no more than a check's first run.
+//! The last results of all checks on disk, so that an agent that starts again knows what it knew. Nothing is synced: what
+//! is written outlasts this process, and what a power failure takes costs no more than a check's first run.
 //!
 //! ```text
 //!   results that changed ─► soon: a line each, and the time ─► <data dir>/check-results ─► read at the next start
+//!                              └─► at once, if a program waits for it
 //! ```
 //!
 //! A line is the CRC-32 of the rest, and JSON: a result, or a time at which this process was heard by programs. Words
@@ -19,7 +20,10 @@ use std::{
 
 use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
-use tokio::{sync::Notify, time::Instant};
+use tokio::{
+    sync::{Notify, watch},
+    time::Instant,
+};
 use tokio_util::sync::CancellationToken;
 
 use super::Shared;
@@ -31,6 +35,8 @@ const FILE: &str = "check-results";
 const INTERVAL: Duration = Duration::from_secs(1);
 /// What changes waits so long for what changes with it.
 const GATHERING: Duration = Duration::from_millis(100);
+/// Programs may have been heard for so long after what the file says.
+pub(super) const UNHEARD: Duration = INTERVAL.saturating_add(GATHERING);
 /// A file is written anew when it is longer than this and than twice what it began with.
 const REWRITE_BYTES: u64 = 1024 * 1024;
 /// A file longer than this is not ours.
@@ -117,23 +123,54 @@ fn encode_line(line: &Line, into: &mut Vec<u8>) {
 /// What is to be written. Those who find results note them here.
 #[derive(Default)]
 pub(super) struct Journal {
-    touched: Mutex<BTreeSet<String>>,
+    touched: Mutex<Touched>,
     arrived: Notify,
+    /// Somebody waits for it.
+    urgent: Notify,
+    /// The number of the last note that was written, or could not be; [`u64::MAX`] where nothing is kept any more.
+    done: watch::Sender<u64>,
+}
+
+#[derive(Default)]
+struct Touched {
+    /// Folded ids.
+    checks: BTreeSet<String>,
+    /// How many notes were ever taken.
+    last: u64,
 }
 
 impl Journal {
-    /// Notes that what is known of the check of that folded id has changed.
-    pub(super) fn touch(&self, key: &str) {
+    /// One that nobody writes.
+    pub(super) fn of_nobody() -> Self {
+        Self { done: watch::Sender::new(u64::MAX), ..Self::default() }
+    }
+
+    /// Notes that what is known of the check of that folded id has changed; the note's number.
+    pub(super) fn touch(&self, key: &str) -> u64 {
         let mut touched = self.touched.lock();
-        if touched.contains(key) {
-            return;
+        touched.last += 1;
+        let number = touched.last;
+        let first = touched.checks.is_empty();
+        if !touched.checks.contains(key) {
+            touched.checks.insert(key.to_owned());
         }
-        let first = touched.is_empty();
-        touched.insert(key.to_owned());
         drop(touched);
         if first {
             self.arrived.notify_one();
         }
+        number
+    }
+
+    /// Waits until a note is written, or cannot be.
+    pub(super) async fn written(&self, number: u64) {
+        self.urgent.notify_one();
+        // The sender is in `self`.
+        let _ = self.done.subscribe().wait_for(|done| *done >= number).await;
+    }
+
+    fn take(&self) -> (BTreeSet<String>, u64) {
+        let mut touched = self.touched.lock();
+        (std::mem::take(&mut touched.checks), touched.last)
     }
 
     /// Keeps the results in `data_dir` until `stop`, and then what is left.
@@ -146,7 +183,8 @@ impl Journal {
             let turn = async {
                 let gathered = async {
                     self.arrived.notified().await;
-                    tokio::time::sleep(GATHERING).await;
+                    // What waits for nobody waits for what changes with it.
+                    drop(tokio::time::timeout(GATHERING, self.urgent.notified()).await);
                 };
                 // With programs to be heard the time is written even if nothing changes.
                 match keeper.is_heard() {
@@ -157,16 +195,18 @@ impl Journal {
             if stop.run_until_cancelled(turn).await.is_none() {
                 break;
             }
-            if resting.is_some_and(|until| Instant::now() < until) {
-                continue;
+            let (touched, number) = self.take();
+            if resting.is_none_or(|until| until <= Instant::now()) {
+                resting = keeper.append(touched, false).await.err().and_then(|error| keeper.rest(&error));
             }
-            let touched = std::mem::take(&mut *self.touched.lock());
-            resting = keeper.append(touched, false).await.err().and_then(|error| keeper.rest(&error));
+            // A disk that does not take it keeps nobody waiting; the file is written anew when it does.
+            self.done.send_replace(number);
         }
-        let touched = std::mem::take(&mut *self.touched.lock());
+        let (touched, _) = self.take();
         if let Err(error) = keeper.append(touched, true).await {
             keeper.rest(&error);
         }
+        self.done.send_replace(u64::MAX);
     }
 }
 
@@ -273,11 +313,11 @@ fn heard_now() -> Line {
 pub(super) mod tests {
     use super::*;
 
-    /// Has the file say that programs were last heard so long ago.
-    pub(in crate::health) fn age(data_dir: &Path, by: Duration) {
+    /// Has the file say that programs were last heard so many seconds ago.
+    pub(in crate::health) fn age(data_dir: &Path, seconds: i64) {
         let Line::Heard(now) = heard_now() else { panic!("it says when") };
         let mut bytes = fs::read(data_dir.join(FILE)).unwrap();
-        encode_line(&Line::Heard(now - u64::try_from(by.as_millis()).unwrap()), &mut bytes);
+        encode_line(&Line::Heard(now.checked_add_signed(-seconds * 1000).unwrap()), &mut bytes);
         fs::write(data_dir.join(FILE), bytes).unwrap();
     }
 

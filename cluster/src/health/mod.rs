@@ -49,7 +49,7 @@ use self::{
 };
 use crate::{
     catalog::model::Status,
-    local::{Local, Ticket, definition::CheckSpec, fold},
+    local::{Local, Ticket, definition::CheckSpec, fold, lease_check_id},
 };
 
 /// What one run of a check found, or a program reported.
@@ -115,7 +115,7 @@ impl Health {
         tasks: &TaskTracker,
         stop: CancellationToken,
     ) -> Self {
-        let journal = Arc::new(Journal::default());
+        let journal = Arc::new(if data_dir.is_some() { Journal::default() } else { Journal::of_nobody() });
         let shared = Shared {
             local,
             discard_output: AtomicBool::new(options.discard_output),
@@ -145,7 +145,7 @@ impl Health {
     }
 
     /// Takes a program's report of the check of that id, which counts until its TTL has passed. Returns once the agent
-    /// shows it; whether there is a leader does not matter.
+    /// shows it and a new status would outlast this process; whether there is a leader does not matter.
     pub(crate) async fn report(&self, id: &str, status: Status, output: String) -> Result<(), ReportError> {
         let shared = &self.shared;
         let key = fold(id);
@@ -153,15 +153,33 @@ impl Health {
         let spec = spec.ok_or_else(|| ReportError::NoTtl(id.to_owned()))?;
         tracing::debug!(target: "agent", "Check status updated: check={} status={}", spec.id, status.as_str());
         let output = output::limit(output, output_max(&spec, &shared.options));
-        let ticket = {
+        let (ticket, is_new) = {
             // The report and what it sets go together: a deadline that passes meanwhile comes before or after both.
             let mut tables = shared.tables.lock();
             tables.deadlines.report(&key, &spec, Instant::now());
-            shared.submit(&mut tables, &key, &spec, Outcome::new(status, output))
+            let is_new = shared.local.latest(&key).is_none_or(|(known, _)| known != status);
+            (shared.submit(&mut tables, &key, &spec, Outcome::new(status, output)), is_new)
         };
-        match ticket {
-            Some(ticket) => shared.local.shown(ticket).await.map_err(|_| ReportError::Stopped),
-            None => Ok(()),
+        let Some(ticket) = ticket else { return Ok(()) };
+        shared.local.shown(ticket).await.map_err(|_| ReportError::Stopped)?;
+        if is_new {
+            shared.journal.written(shared.journal.touch(&key)).await;
+        }
+        Ok(())
+    }
+}
+
+impl Health {
+    /// Who registers is heard of: the time of checks that wait for reports begins anew, as in Consul, and a lease is
+    /// renewed. `checks` are their folded ids.
+    pub(crate) async fn begin_anew(&self, checks: &[String]) {
+        for key in checks {
+            let Some(spec) = self.shared.local.spec(key).filter(|spec| spec.ttl.is_some()) else { continue };
+            self.shared.tables.lock().deadlines.report(key, &spec, Instant::now());
+            if *key == fold(&lease_check_id(&spec.service_id)) {
+                // One that was removed in this moment needs no renewal.
+                let _gone = self.report(&spec.id, Status::Passing, String::new()).await;
+            }
         }
     }
 }
@@ -179,14 +197,17 @@ impl Shared {
 
     /// Gives checks the results they had before this agent started; says which.
     async fn restore(&self, kept: journal::Restored) -> HashSet<String> {
-        let away = kept.heard.and_then(|heard| crate::clock::now().duration_since(heard).ok());
+        // At least; and none at all, if the clock was set back.
+        let away = kept.heard.map_or(Duration::ZERO, |heard| {
+            crate::clock::now().duration_since(heard).unwrap_or_default().saturating_sub(journal::UNHEARD)
+        });
         let specs = self.local.specs().borrow().clone();
         let mut restored = HashSet::new();
         let mut last = None;
         for (key, Kept { status, output }) in kept.results {
             let Some(spec) = specs.get(&key) else { continue };
             // Whoever could not report for longer than it may has missed its time, as if this agent had run.
-            let missed = spec.ttl.is_some_and(|ttl| away.is_none_or(|away| away > ttl));
+            let missed = spec.ttl.is_some_and(|ttl| away > ttl);
             let result = if missed { (Status::Critical, output::expired(&output)) } else { (status, output) };
             last = self.local.submit(&key, spec, result.0, result.1).or(last);
             restored.insert(key);

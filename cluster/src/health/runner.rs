@@ -207,6 +207,8 @@ impl Runner {
         self.shared.mind(&mut tables, key, spec, &status);
         if spec.ttl.is_some() {
             tables.deadlines.add(key, spec, now);
+            // Its program may never say anything new; that it was heard must be known after a restart.
+            self.shared.journal.touch(key);
         }
         drop(tables);
         let probe = match Probe::new(spec, &self.shared.options) {

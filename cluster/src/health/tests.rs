@@ -45,7 +45,9 @@ impl Host {
     async fn register(&self, id: &str, checks: Vec<CheckSpec>) {
         let definition =
             ServiceDefinition { id: id.to_owned(), name: "web".to_owned(), checks, ..ServiceDefinition::default() };
-        self.local.register_service(definition, Source::Api, false).await.unwrap();
+        let kept = self.local.keep_service(definition, Source::Api, false).await.unwrap();
+        self.health.begin_anew(kept.checks()).await;
+        kept.push().await;
     }
 
     async fn report(&self, id: &str, status: Status, output: &str) {
@@ -292,14 +294,18 @@ async fn a_service_that_is_critical_for_too_long_goes() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn registering_again_disturbs_nothing_and_a_change_begins_anew() {
+async fn registering_again_begins_the_time_anew_and_leaves_the_rest() {
     let host = Host::new().await;
     host.register("a", vec![ttl("c", 10)]).await;
     host.report("c", Status::Passing, "").await;
     after(6).await;
     host.register("a", vec![ttl("c", 10)]).await;
-    after(5).await;
-    assert_eq!(host.shown("c"), "critical TTL expired", "its time went on");
+    after(9).await;
+    assert_eq!(host.shown("c"), "passing", "its time began anew");
+    after(2).await;
+    assert_eq!(host.shown("c"), "critical TTL expired");
+    host.register("a", vec![ttl("c", 10)]).await;
+    assert_eq!(host.shown("c"), "critical TTL expired", "it says itself that it is well");
     host.report("c", Status::Passing, "").await;
     after(6).await;
     host.register("a", vec![ttl("c", 9)]).await;
@@ -375,13 +381,88 @@ async fn who_could_not_report_for_too_long_is_critical_after_a_restart() {
     host.report("short", Status::Passing, "fine").await;
     host.report("long", Status::Passing, "fine").await;
     host.stop().await;
-    journal::tests::age(directory.path(), Duration::from_secs(60));
+    journal::tests::age(directory.path(), 60);
 
     let host = start().await;
     let expired = "critical TTL expired (last output before timeout follows): fine";
     assert_eq!((host.shown("short").as_str(), host.shown("long").as_str()), (expired, "passing fine"));
     host.report("short", Status::Passing, "").await;
     assert_eq!(host.shown("short"), "passing");
+    host.stop().await;
+}
+
+#[tokio::test]
+async fn a_report_that_was_acknowledged_is_written() {
+    let (directory, consensus) = (tempfile::tempdir().unwrap(), Arc::default());
+    let host = Host::start(Some(directory.path()), &consensus, Options::default()).await;
+    host.register("a", vec![ttl("c", 1000)]).await;
+    for status in [Status::Passing, Status::Critical, Status::Warning].into_iter().cycle().take(30) {
+        host.report("c", status.clone(), "").await;
+        let kept = journal::read(directory.path()).results;
+        assert_eq!(kept.get("c").map(|kept| kept.status.clone()), Some(status));
+    }
+    host.stop().await;
+}
+
+#[tokio::test]
+async fn who_never_said_anything_new_has_missed_its_time_as_well() {
+    let (directory, consensus) = (tempfile::tempdir().unwrap(), Arc::default());
+    let start = || Host::start(Some(directory.path()), &consensus, Options::default());
+    let host = start().await;
+    host.register("a", vec![CheckSpec { status: Some(Status::Passing), ..ttl("c", 10) }]).await;
+    host.report("c", Status::Passing, "").await;
+    until(|| journal::read(directory.path()).results.contains_key("c")).await;
+    host.stop().await;
+    journal::tests::age(directory.path(), 60);
+    let host = start().await;
+    assert_eq!(host.shown("c"), "critical TTL expired");
+    host.stop().await;
+}
+
+/// When programs were heard last is known to about a second, and the clock may be another one after a restart.
+#[tokio::test]
+async fn nobody_is_ill_for_what_the_clock_does_not_tell() {
+    let (directory, consensus) = (tempfile::tempdir().unwrap(), Arc::default());
+    let start = || Host::start(Some(directory.path()), &consensus, Options::default());
+    for seconds in [1, -3600] {
+        let host = start().await;
+        host.register("a", vec![ttl("c", 1)]).await;
+        host.report("c", Status::Critical, "").await;
+        host.report("c", Status::Passing, "").await;
+        host.stop().await;
+        journal::tests::age(directory.path(), seconds);
+        let host = start().await;
+        assert_eq!(host.shown("c"), "passing", "{seconds}");
+        host.stop().await;
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn to_register_a_lease_is_to_renew_it() {
+    let host = Host::new().await;
+    let register = async || {
+        let definition = ServiceDefinition {
+            name: "web".to_owned(),
+            lease: Some(Duration::from_secs(10)),
+            ..ServiceDefinition::default()
+        };
+        let kept = host.local.keep_service(definition, Source::Api, false).await.unwrap();
+        host.health.begin_anew(kept.checks()).await;
+        kept.push().await;
+    };
+    register().await;
+    after(9).await;
+    register().await;
+    after(9).await;
+    assert_eq!(host.shown("lease:web"), "passing");
+    after(2).await;
+    assert_eq!(host.shown("lease:web"), "critical TTL expired");
+    register().await;
+    host.until_told("lease:web", "passing").await;
+    after(9).await;
+    assert_eq!(host.shown("lease:web"), "passing");
+    after(2).await;
+    assert_eq!(host.shown("lease:web"), "critical TTL expired");
     host.stop().await;
 }
 

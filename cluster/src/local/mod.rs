@@ -43,7 +43,7 @@ use std::{
 use arc_swap::ArcSwap;
 use futures_util::future::BoxFuture;
 use imbl::OrdMap;
-use tokio::sync::{Mutex, Notify, mpsc, oneshot, watch};
+use tokio::sync::{Mutex, MutexGuard, Notify, mpsc, oneshot, watch};
 use tokio_util::sync::CancellationToken;
 
 pub(crate) use self::{
@@ -74,6 +74,28 @@ use crate::{
 
 pub use self::validate::{declared_check, declared_service};
 pub(crate) use self::{syncer::run as run_syncer, tell::run as run_telling};
+
+/// A registration that is kept and shown here, and not in the catalog yet. While it lives, no other change of the same
+/// service goes on.
+#[must_use]
+pub(crate) struct Kept<'a> {
+    local: &'a Local,
+    effect: Effect,
+    /// The checks that were registered, by their folded ids.
+    checks: Vec<String>,
+    _turn: MutexGuard<'a, ()>,
+}
+
+impl Kept<'_> {
+    pub(crate) fn checks(&self) -> &[String] {
+        &self.checks
+    }
+
+    /// Returns once the catalog has it, or (no leader within the hold time) once its synchronisation is under way.
+    pub(crate) async fn push(self) {
+        self.local.push_all(&self.effect, Mode::Registered).await;
+    }
+}
 
 /// Locks by which changes of one service follow one another; different services rarely share one.
 const LOCKS: usize = 64;
@@ -243,22 +265,21 @@ impl Local {
         self.records.load().shown().clone()
     }
 
-    /// Validates, keeps and registers a service; returns once the catalog has it, or (no leader within the hold time)
-    /// once it is kept and its synchronisation is under way.
-    pub async fn register_service(
+    /// Validates and keeps a service; the catalog is to follow ([`Kept::push`]).
+    pub(crate) async fn keep_service(
         &self,
         definition: ServiceDefinition,
         source: Source,
         replace_existing_checks: bool,
-    ) -> Result<(), LocalError> {
+    ) -> Result<Kept<'_>, LocalError> {
         let warnings = validate::service(&definition, source, self.scripts)?;
         warn_of(warnings);
         let target = Target::Service(fold(build::service_id(&definition)));
+        let checks = build::checks(&definition).iter().map(|spec| fold(&spec.id)).collect();
         let definition = Box::new(definition);
-        let _lock = self.lock(&target).await;
+        let turn = self.lock(&target).await;
         let effect = self.change(Operation::RegisterService { definition, source, replace_existing_checks }).await?;
-        self.push_all(&effect, Mode::Registered).await;
-        Ok(())
+        Ok(Kept { local: self, effect, checks, _turn: turn })
     }
 
     /// Removes a service and its checks; an unknown id is no error (`false`).
@@ -269,19 +290,17 @@ impl Local {
         Ok(effect.known)
     }
 
-    /// Keeps and registers a check alone.
-    pub async fn register_check(&self, check: CheckSpec, source: Source) -> Result<(), LocalError> {
+    /// The same for a check alone.
+    pub(crate) async fn keep_check(&self, check: CheckSpec, source: Source) -> Result<Kept<'_>, LocalError> {
         validate::check(&check, source, self.scripts)?;
-        let id = if check.id.is_empty() { &check.name } else { &check.id };
-        let target = if check.service_id.is_empty() {
-            Target::Check(fold(id))
-        } else {
-            Target::Service(fold(&check.service_id))
+        let key = fold(if check.id.is_empty() { &check.name } else { &check.id });
+        let target = match check.service_id.as_str() {
+            "" => Target::Check(key.clone()),
+            service => Target::Service(fold(service)),
         };
-        let _lock = self.lock(&target).await;
+        let turn = self.lock(&target).await;
         let effect = self.change(Operation::RegisterCheck { spec: Box::new(check), source }).await?;
-        self.push_all(&effect, Mode::Registered).await;
-        Ok(())
+        Ok(Kept { local: self, effect, checks: vec![key], _turn: turn })
     }
 
     /// Removes a check; an unknown id is no error (`false`).

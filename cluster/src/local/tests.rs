@@ -90,7 +90,7 @@ impl Host {
     }
 
     async fn register(&self, definition: ServiceDefinition) {
-        self.local.register_service(definition, Source::Api, false).await.unwrap();
+        self.local.keep_service(definition, Source::Api, false).await.unwrap().push().await;
     }
 
     fn writes(&self) -> u64 {
@@ -132,8 +132,8 @@ async fn a_registration_is_in_the_catalog_when_it_returns() {
     assert_eq!(host.writes(), 1, "a service and its checks are one command");
     host.register(with_check("a", 1, "x")).await;
     assert_eq!(host.writes(), 1, "the same again writes nothing");
-    host.local.register_check(ttl("y", "a"), Source::Api).await.unwrap();
-    host.local.register_check(ttl("n", ""), Source::Api).await.unwrap();
+    host.local.keep_check(ttl("y", "a"), Source::Api).await.unwrap().push().await;
+    host.local.keep_check(ttl("n", ""), Source::Api).await.unwrap().push().await;
     assert_eq!(host.shown(), ["a:1", "+n", "+x", "+y"]);
     assert!(host.local.deregister_check("n").await.unwrap());
     assert!(host.local.deregister_service("a").await.unwrap());
@@ -216,10 +216,10 @@ async fn tags_changed_by_others_are_taken_over_once_and_shown() {
 #[tokio::test]
 async fn refused_definitions_change_nothing() {
     let host = Host::start(None, &Arc::default()).await;
-    let refused = host.local.register_service(ServiceDefinition::default(), Source::Api, false).await;
-    assert_eq!(refused.unwrap_err().to_string(), "Missing service name");
-    let refused = host.local.register_check(ttl("x", "nosuch"), Source::Api).await;
-    assert_eq!(refused.unwrap_err().to_string(), "ServiceID \"nosuch\" does not exist");
+    let refused = host.local.keep_service(ServiceDefinition::default(), Source::Api, false).await.err();
+    assert_eq!(refused.unwrap().to_string(), "Missing service name");
+    let refused = host.local.keep_check(ttl("x", "nosuch"), Source::Api).await.err();
+    assert_eq!(refused.unwrap().to_string(), "ServiceID \"nosuch\" does not exist");
     let refused = host.local.reload(vec![service("a", 1), ServiceDefinition::default()], vec![]).await;
     assert_eq!(refused.unwrap_err().to_string(), "Failed to register service \"\": Missing service name");
     assert!(host.local.state().services.is_empty() && host.local.state().checks.is_empty());
@@ -235,8 +235,8 @@ async fn what_was_acknowledged_is_there_after_a_restart() {
     host.register(with_check("a", 1, "x")).await;
     host.register(service("b", 2)).await;
     let passing = CheckSpec { status: Some(Status::Passing), ..ttl("n", "") };
-    host.local.register_check(passing, Source::Api).await.unwrap();
-    host.local.register_service(service("conf", 3), Source::Config, false).await.unwrap();
+    host.local.keep_check(passing, Source::Api).await.unwrap().push().await;
+    host.local.keep_service(service("conf", 3), Source::Config, false).await.unwrap().push().await;
     host.local.deregister_service("b").await.unwrap();
     host.stop().await;
 
@@ -269,8 +269,8 @@ async fn what_cannot_be_kept_is_refused_and_not_shown() {
     let directory = tempfile::tempdir().unwrap();
     let host = Host::start(Some(directory.path()), &Arc::default()).await;
     std::fs::remove_dir_all(directory.path().join("services")).unwrap();
-    let refused = host.local.register_service(service("a", 1), Source::Api, false).await;
-    assert!(matches!(refused, Err(LocalError::Io(_))), "{refused:?}");
+    let refused = host.local.keep_service(service("a", 1), Source::Api, false).await.err();
+    assert!(matches!(refused, Some(LocalError::Io(_))), "{refused:?}");
     assert!(host.local.state().services.is_empty());
     assert_eq!(host.writes(), 0);
     host.stop().await;
@@ -304,6 +304,6 @@ async fn a_stopped_agent_refuses() {
     let host = Host::start(None, &Arc::default()).await;
     let local = host.local.clone();
     host.stop().await;
-    let refused = local.register_service(service("a", 1), Source::Api, false).await;
-    assert!(matches!(refused, Err(LocalError::Stopped)), "{refused:?}");
+    let refused = local.keep_service(service("a", 1), Source::Api, false).await.err();
+    assert!(matches!(refused, Some(LocalError::Stopped)), "{refused:?}");
 }

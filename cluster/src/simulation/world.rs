@@ -30,7 +30,7 @@ use crate::{
     access::AllowAll,
     agent::{Agent, Options},
     gossip::{self, Gossip, Pool},
-    local::{Source, definition::ServiceDefinition},
+    local::definition::ServiceDefinition,
     net::{TcpListener, UdpSocket, weather},
     raft::simulated::SimulatedDisk,
 };
@@ -534,7 +534,7 @@ async fn register_own(shared: Shared, host: Host, agent: Agent) {
         return;
     }
     let definition = ServiceDefinition { name: format!("own-{host}"), port: 80, ..ServiceDefinition::default() };
-    if let Err(error) = agent.local().register_service(definition, Source::Api, false).await {
+    if let Err(error) = agent.register_service(definition, false).await {
         shared.violate(format_args!("host {host} cannot register its service: {error}"));
     }
 }

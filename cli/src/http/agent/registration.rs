@@ -4,10 +4,7 @@
 //! it, and brings it into the catalog before the answer is given.
 
 use serde_json::{Map, Value};
-use usher_cluster::{
-    access::Permission,
-    local::{LocalError, Source},
-};
+use usher_cluster::{access::Permission, local::LocalError};
 
 use super::{check_of, service_in};
 use crate::{
@@ -31,7 +28,7 @@ pub(in crate::http) async fn register_service(cx: Cx) -> Result<Reply, Failure> 
     if definition.token.is_empty() {
         definition.token.clone_from(&cx.token);
     }
-    cx.api.agent.local().register_service(definition, Source::Api, replace).await?;
+    cx.api.agent.register_service(definition, replace).await?;
     Ok(Reply::empty())
 }
 
@@ -56,7 +53,7 @@ pub(in crate::http) async fn register_check(cx: Cx) -> Result<Reply, Failure> {
     if check.token.is_empty() {
         check.token.clone_from(&cx.token);
     }
-    cx.api.agent.local().register_check(check, Source::Api).await?;
+    cx.api.agent.register_check(check).await?;
     Ok(Reply::empty())
 }
 
