@@ -224,6 +224,10 @@ impl Proposer for Forward {
         self.propose_within(command, self.hold).boxed()
     }
 
+    fn try_propose(&self, command: Command) -> BoxFuture<'_, Result<Applied, ProposeError>> {
+        self.propose_within(command, Duration::ZERO).boxed()
+    }
+
     fn refresh(&self, at_least: u64) -> BoxFuture<'_, Result<(), ProposeError>> {
         match &self.way {
             Way::Server(_) => self.applied(at_least).boxed(),

@@ -161,6 +161,9 @@ pub(crate) trait Proposer: Send + Sync + 'static {
     /// Commits and applies: when it returns `Ok` the servers' catalog shows it.
     fn propose(&self, command: Command) -> BoxFuture<'_, Result<Applied, ProposeError>>;
 
+    /// The same, but does not wait for a leader where there is none.
+    fn try_propose(&self, command: Command) -> BoxFuture<'_, Result<Applied, ProposeError>>;
+
     /// Waits until this agent's own copy of the catalog shows its own node as of log entry `at_least`. With 0 an agent
     /// that keeps only parts of the catalog asks a server; one that keeps all of it has nothing to do.
     fn refresh(&self, at_least: u64) -> BoxFuture<'_, Result<(), ProposeError>>;
@@ -218,7 +221,7 @@ impl Local {
             None => (None, Records::new(&node_name)),
             Some(path) => {
                 let directory = path.clone();
-                let loaded = crate::blocking::run(move || load(&path, &node_name)).await;
+                let loaded = crate::blocking::run(move || load(&path, &node_name, options.scripts)).await;
                 let (store, records) = loaded.map_err(|error| refused(&directory, error.to_string()))??;
                 (Some(store), records)
             }
@@ -399,10 +402,10 @@ impl Local {
     }
 }
 
-fn load(data_dir: &std::path::Path, node: &str) -> Result<(Store, Records), DataDirError> {
+fn load(data_dir: &std::path::Path, node: &str, scripts: ScriptPolicy) -> Result<(Store, Records), DataDirError> {
     let store = Store::open(data_dir)?;
     let restored = store.load()?;
-    let (records, orphans) = Records::restore(node, restored.services, restored.checks);
+    let (records, orphans) = Records::restore(node, restored.services, restored.checks, scripts);
     store.commit(orphans).map_err(|source| refused(data_dir, source.to_string()))?;
     Ok((store, records))
 }

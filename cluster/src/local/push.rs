@@ -119,7 +119,8 @@ impl Local {
         guards
     }
 
-    /// Tells the catalog what is known of these checks now, in one command.
+    /// Tells the catalog what is known of these checks now, in one command. Without a leader that fails at once: meanwhile
+    /// no registration of these services would go on, and what is known then is told later.
     pub(super) async fn push_results(&self, keys: &[String]) -> Result<(), ProposeError> {
         let records = self.records.load();
         let targets: BTreeSet<Target> = keys.iter().filter_map(|key| records.target_of_check(key)).collect();
@@ -137,7 +138,7 @@ impl Local {
         let told: Vec<String> = checks.iter().map(|check| check.id.clone()).collect();
         let node = self.node.load().registration();
         let command = Command::Register(Registration { skip_node_update: true, checks, ..node });
-        let applied = self.proposer.propose(command).await?;
+        let applied = self.proposer.try_propose(command).await?;
         self.written.fetch_max(applied.index, Ordering::AcqRel);
         match applied.outcome {
             Ok(()) => {

@@ -24,6 +24,7 @@ use super::{
     LocalError, LocalState, Source, build,
     build::fold,
     definition::{CheckSpec, ServiceDefinition},
+    validate::{self, ScriptPolicy},
 };
 use crate::catalog::model::{Check, Service, Status};
 
@@ -158,11 +159,13 @@ impl Records {
         }
     }
 
-    /// What was kept, and the files of checks whose service is gone (a crash between the two removals).
+    /// What was kept, and the files of checks whose service is gone (a crash between the two removals). Programs of checks
+    /// that were allowed once are not run where they no longer are: such a check is critical and says why.
     pub(crate) fn restore(
         node: &str,
         services: Vec<StoredService>,
         checks: Vec<StoredCheck>,
+        scripts: ScriptPolicy,
     ) -> (Self, Vec<FileChange>) {
         let mut records = Self::new(node);
         for StoredService { definition } in services {
@@ -170,9 +173,19 @@ impl Records {
         }
         let mut orphans = Vec::new();
         for stored in checks {
-            let result = Check { status: stored.status, output: stored.output, ..Check::default() };
-            if !records.put_check(stored.spec.clone(), Source::Api, Some(&result), &mut Effect::default()) {
-                orphans.push(FileChange::RemoveCheck(fold(&stored.spec.id)));
+            let key = fold(&stored.spec.id);
+            let refusal = validate::may_run(&stored.spec, Source::Api, scripts).err();
+            let result = match &refusal {
+                None => Check { status: stored.status, output: stored.output, ..Check::default() },
+                Some(reason) => {
+                    tracing::warn!(target: "agent", "Check is not run: check={} error={reason}", stored.spec.id);
+                    Check { status: Status::Critical, output: reason.to_string(), ..Check::default() }
+                }
+            };
+            if !records.put_check(stored.spec, Source::Api, Some(&result), &mut Effect::default()) {
+                orphans.push(FileChange::RemoveCheck(key));
+            } else if refusal.is_some() {
+                records.specs.remove(&key);
             }
         }
         (records, orphans)

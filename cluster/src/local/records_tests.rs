@@ -197,11 +197,28 @@ fn what_was_kept_is_restored_and_orphans_are_dropped() {
     let stored = |spec: CheckSpec| StoredCheck { spec, status: Status::Warning, output: "hm".to_owned() };
     let services = vec![StoredService { definition: service("a", "web", &[]) }];
     let checks = vec![stored(check("x", "a")), stored(check("n", "")), stored(check("O", "gone"))];
-    let (records, orphans) = Records::restore("n1", services, checks);
+    let (records, orphans) = Records::restore("n1", services, checks, ScriptPolicy::default());
     assert_eq!(shown(&records), ["a:x", ":n"]);
     assert_eq!(orphans, [FileChange::RemoveCheck("o".to_owned())]);
     let check = records.check("x").unwrap();
     assert_eq!((check.status.clone(), check.output.as_str()), (Status::Warning, "hm"));
+}
+
+#[test]
+fn programs_that_may_no_longer_be_run_are_not() {
+    let spec = CheckSpec { args: vec!["true".to_owned()], ..check("x", "a") };
+    let restored = |from_api| {
+        let stored = StoredCheck { spec: spec.clone(), status: Status::Passing, output: String::new() };
+        let services = vec![StoredService { definition: service("a", "web", &[]) }];
+        let scripts = ScriptPolicy { from_config: true, from_api };
+        Records::restore("n1", services, vec![stored], scripts).0
+    };
+    assert!(restored(true).specs().contains_key("x"));
+    let records = restored(false);
+    assert!(!records.specs().contains_key("x"), "nobody runs it");
+    let check = records.check("x").unwrap();
+    assert_eq!(check.status, Status::Critical);
+    assert!(check.output.starts_with("Scripts are disabled on this agent from remote calls"), "{}", check.output);
 }
 
 fn maintain(service_id: Option<&str>, enable: bool, reason: &str) -> Operation {
@@ -237,7 +254,7 @@ fn maintenance_goes_with_its_service_and_is_restored() {
     let mut records = after(vec![api(service("a", "web", &[]), false), maintain(Some("a"), true, "")]);
     let effect = records.apply(maintain(None, true, "")).unwrap();
     let Some(FileChange::WriteCheck(_, stored)) = effect.files.first() else { panic!("{effect:?}") };
-    let (restored, _) = Records::restore("n1", vec![], vec![(**stored).clone()]);
+    let (restored, _) = Records::restore("n1", vec![], vec![(**stored).clone()], ScriptPolicy::default());
     for records in [&records, &restored] {
         let check = records.shown().checks.get("_node_maintenance").unwrap();
         assert_eq!((check.name.as_str(), check.kind.as_str()), ("Node Maintenance Mode", "maintenance"));

@@ -15,7 +15,7 @@ use crate::raft::ProposeError;
 const BATCH_MAX: usize = 256;
 /// The first and the longest pause after a command that failed.
 const FIRST_PAUSE: Duration = Duration::from_millis(100);
-const LONGEST_PAUSE: Duration = Duration::from_secs(5);
+const LONGEST_PAUSE: Duration = Duration::from_secs(1);
 
 /// The outbox as its users share it.
 pub(super) struct Telling {
@@ -82,7 +82,10 @@ pub(crate) async fn run(local: Arc<Local>, stop: CancellationToken) {
             Ok(()) => pause = FIRST_PAUSE,
             Err(ProposeError::Stopped(_)) => return,
             Err(error) => {
-                tracing::warn!(target: "agent", %error, "Results of {} checks will be synchronised later", keys.len());
+                // The first says it; the others would fill the log for as long as there is no leader.
+                if pause == FIRST_PAUSE {
+                    tracing::warn!(target: "agent", %error, "Results of {} checks will be synchronised later", keys.len());
+                }
                 telling.outbox.lock().retry(keys, Instant::now() + pause);
                 pause = (pause * 2).min(LONGEST_PAUSE);
             }

@@ -51,6 +51,10 @@ impl Proposer for FakeConsensus {
         })
     }
 
+    fn try_propose(&self, command: Command) -> BoxFuture<'_, Result<Applied, ProposeError>> {
+        self.propose(command)
+    }
+
     fn refresh(&self, _: u64) -> BoxFuture<'_, Result<(), ProposeError>> {
         Box::pin(std::future::ready(Ok(())))
     }

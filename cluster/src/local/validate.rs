@@ -230,6 +230,11 @@ fn check_is_allowed(check: &CheckSpec, source: Source, scripts: ScriptPolicy) ->
     if is_managed(&check.id) {
         return Err(managed());
     }
+    may_run(check, source, scripts)
+}
+
+/// Refuses what runs programs where that is not allowed.
+pub(super) fn may_run(check: &CheckSpec, source: Source, scripts: ScriptPolicy) -> Result<(), LocalError> {
     if !check.args.is_empty() && !scripts.allows(source) {
         return Err(LocalError::ScriptsDisabled(source));
     }

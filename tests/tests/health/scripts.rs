@@ -1,9 +1,11 @@
 //! Scripts: who may run them, what their ends mean, and that nothing of them stays.
 
+use rustix::process::Signal;
 use serde_json::{Value, json};
 use usher_tests::{
     agent::{Agent, Builder},
     backends::script::{DIE, FLOOD, FORK, HANG, MUCH, PASS, Script, WARN},
+    binary::is_ours,
     poll::eventually,
 };
 
@@ -46,6 +48,26 @@ fn scripts_are_off_unless_switched_on() {
     assert!(refused.text().contains("Scripts are disabled on this agent from remote calls"), "{}", refused.text());
     let runs = script.runs();
     eventually("it runs", || if script.runs() > runs { Ok(()) } else { Err(()) });
+}
+
+/// What was registered while programs were allowed is not run by an agent that does not allow them.
+#[test]
+fn scripts_that_are_switched_off_are_not_run_after_a_restart() {
+    let data = tempfile::tempdir().unwrap();
+    let script = Script::new(PASS);
+    let mut agent = Builder::server(data.path()).config(json!({"enable_script_checks": true})).start();
+    register(&agent, "web", runs(&script));
+    answered(&agent, "web");
+    agent.signal(Signal::TERM);
+    agent.wait();
+    let runs = script.runs();
+    let agent = Builder::server(data.path()).config(json!({"enable_local_script_checks": true})).start();
+    if is_ours() {
+        let check = becomes(&agent, "web", "critical");
+        let output = check["Output"].as_str().unwrap_or_default();
+        assert!(output.contains("Scripts are disabled on this agent from remote calls"), "{check}");
+    }
+    assert_eq!(script.runs(), runs);
 }
 
 #[test]

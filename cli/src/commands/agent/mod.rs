@@ -104,8 +104,11 @@ fn open_log(config: &Config) -> Result<LogHub, AgentError> {
 
 fn run_with(flags: AgentFlags, config: Config, log: LogHub) -> Result<u8, AgentError> {
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
-    runtime.block_on(async {
+    let ended = runtime.block_on(async {
         let running = Running::start(flags, config, log).await?;
         Ok(running.until_end().await)
-    })
+    });
+    // Everything is in order by now; a thread that still waits for a file system or the like is not waited for.
+    runtime.shutdown_background();
+    ended
 }
