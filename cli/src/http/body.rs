@@ -4,7 +4,7 @@
 //! without regard to case or underscores (`NodeMeta`, `nodemeta` and `node_meta` are one), a `null` counts as absent,
 //! and a field nobody asked for is an error that names it.
 
-use std::collections::BTreeMap;
+use std::{borrow::Cow, collections::BTreeMap};
 
 use serde::Deserialize;
 use serde_json::{Map, Value};
@@ -41,14 +41,48 @@ pub(super) enum BodyError {
     Duration(#[from] duration::DurationError),
 }
 
-/// Reads the first JSON value of a body; what follows it is ignored, as Consul does.
+/// Reads the first JSON value of a body; what follows it is ignored, as Consul does. What is not UTF-8, and half of a
+/// surrogate pair, is replaced (U+FFFD), as Go does: programs cut the output they report anywhere.
 pub(super) fn value(body: &[u8]) -> Result<Value, BodyError> {
     if body.iter().all(u8::is_ascii_whitespace) {
         return Err(BodyError::Empty);
     }
-    let mut reader = serde_json::Deserializer::from_slice(body);
+    let text = String::from_utf8_lossy(body);
+    let text = with_whole_pairs(&text);
+    let mut reader = serde_json::Deserializer::from_str(&text);
     Value::deserialize(&mut reader)
         .map_err(|error| if error.is_eof() { BodyError::Cut } else { BodyError::Syntax(error.to_string()) })
+}
+
+/// JSON in which no `\uD800` to `\uDFFF` stands alone.
+fn with_whole_pairs(text: &str) -> Cow<'_, str> {
+    if !text.contains("\\ud") && !text.contains("\\uD") {
+        return Cow::Borrowed(text);
+    }
+    let mut whole = String::with_capacity(text.len());
+    let mut rest = text;
+    while let Some((before, escape)) = rest.find('\\').and_then(|at| rest.split_at_checked(at)) {
+        whole.push_str(before);
+        let length = match (unit(escape), escape.get(6..).and_then(unit)) {
+            (Some(0xD800..=0xDBFF), Some(0xDC00..=0xDFFF)) => 12,
+            (Some(0xD800..=0xDFFF), _) => {
+                whole.push_str("\\ufffd");
+                rest = escape.get(6..).unwrap_or_default();
+                continue;
+            }
+            _ => 1 + escape.chars().nth(1).map_or(0, char::len_utf8),
+        };
+        let (kept, left) = escape.split_at_checked(length).unwrap_or((escape, ""));
+        whole.push_str(kept);
+        rest = left;
+    }
+    Cow::Owned(whole + rest)
+}
+
+/// The code unit of a `\uXXXX` that begins here.
+fn unit(text: &str) -> Option<u32> {
+    let digits = text.strip_prefix("\\u")?.get(..4)?;
+    digits.bytes().all(|it| it.is_ascii_hexdigit()).then(|| u32::from_str_radix(digits, 16).ok())?
 }
 
 /// An object whose fields are taken one by one.
@@ -233,6 +267,21 @@ mod tests {
         assert_eq!(value(b"{\"a\":1} junk"), Ok(json!({"a": 1})));
         let deep = "[".repeat(100_000);
         assert!(value(deep.as_bytes()).is_err());
+    }
+
+    #[test]
+    fn what_is_no_text_is_replaced() {
+        for (body, expected) in [
+            (b"\"caf\xe9\"".as_slice(), "caf\u{fffd}"),
+            (br#""\ud83d\ude00 \uD83D\uDE00 \u00e9\n\\ud800""#, "\u{1f600} \u{1f600} é\n\\ud800"),
+            (br#""\udce9a\ud800\"b\ud800\u0041""#, "\u{fffd}a\u{fffd}\"b\u{fffd}A"),
+            (br#""\ud83d""#, "\u{fffd}"),
+        ] {
+            assert_eq!(value(body), Ok(json!(expected)), "{}", String::from_utf8_lossy(body));
+        }
+        for broken in [br#""\ud8"#.as_slice(), br#""\udzzz""#, b"\"\\ud80\xff\"", b"\\ud800", br#""\"#] {
+            assert!(value(broken).is_err(), "{}", String::from_utf8_lossy(broken));
+        }
     }
 
     #[test]

@@ -24,7 +24,7 @@ pub(super) const GRACE: Duration = Duration::from_secs(3);
 pub(super) const TCP_KEEPALIVE: Duration = Duration::from_secs(15);
 
 /// Bytes of a request's head by default; beyond is answered 431.
-pub(super) const MAX_HEAD: usize = 16 * 1024;
+pub(super) const MAX_HEAD: usize = 64 * 1024;
 
 /// Header fields of a request; beyond is answered 431.
 pub(super) const MAX_FIELDS: usize = 100;

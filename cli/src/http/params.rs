@@ -11,7 +11,7 @@ const MAX_PAIRS: usize = 1024;
 /// Why the parameters could not be read.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub(super) enum ParamError {
-    /// A `%` without two hexadecimal digits, or bytes that are no text.
+    /// A `%` without two hexadecimal digits.
     #[error("invalid encoding in the query parameter {0:?}")]
     Encoding(String),
     /// Too many.
@@ -85,6 +85,17 @@ pub(super) fn decode_path(text: &str) -> Option<Cow<'_, str>> {
     if !text.contains('%') {
         return Some(Cow::Borrowed(text));
     }
+    String::from_utf8(decode_bytes(text)?).ok().map(Cow::Owned)
+}
+
+/// As [`decode_path`], with `+` for a blank. What is not UTF-8 is replaced (U+FFFD), as Go does once it becomes JSON:
+/// programs cut the output they report anywhere.
+fn decode_query(text: &str) -> Option<String> {
+    let bytes = decode_bytes(&text.replace('+', " "))?;
+    Some(String::from_utf8_lossy(&bytes).into_owned())
+}
+
+fn decode_bytes(text: &str) -> Option<Vec<u8>> {
     let mut bytes = Vec::with_capacity(text.len());
     let mut rest = text.bytes();
     while let Some(byte) = rest.next() {
@@ -95,13 +106,7 @@ pub(super) fn decode_path(text: &str) -> Option<Cow<'_, str>> {
         let (high, low) = (hex(rest.next()?)?, hex(rest.next()?)?);
         bytes.push(high << 4 | low);
     }
-    String::from_utf8(bytes).ok().map(Cow::Owned)
-}
-
-/// As [`decode_path`], with `+` for a blank.
-fn decode_query(text: &str) -> Option<String> {
-    let spaced = if text.contains('+') { Cow::Owned(text.replace('+', " ")) } else { Cow::Borrowed(text) };
-    decode_path(&spaced).map(Cow::into_owned)
+    Some(bytes)
 }
 
 fn hex(digit: u8) -> Option<u8> {
@@ -156,7 +161,7 @@ mod tests {
     fn broken_encoding_and_floods_are_refused() {
         assert_eq!(Params::parse("a=%zz"), Err(ParamError::Encoding("a=%zz".to_owned())));
         assert_eq!(Params::parse("a=%f"), Err(ParamError::Encoding("a=%f".to_owned())));
-        assert_eq!(Params::parse("a=%ff"), Err(ParamError::Encoding("a=%ff".to_owned())));
+        assert_eq!(Params::parse("a=x%ff").unwrap().value("a"), "x\u{fffd}", "what is no text is replaced");
         assert_eq!(Params::parse(&"a&".repeat(2000)), Err(ParamError::TooMany));
     }
 
@@ -165,6 +170,7 @@ mod tests {
         assert_eq!(decode_path("/v1/kv/a%2Fb").as_deref(), Some("/v1/kv/a/b"));
         assert_eq!(decode_path("/a+b").as_deref(), Some("/a+b"));
         assert_eq!(decode_path("/%z1"), None);
+        assert_eq!(decode_path("/%ff"), None);
         assert_eq!(encode_path("/v1/a b/ü"), "/v1/a%20b/%C3%BC");
     }
 }

@@ -241,7 +241,8 @@ async fn a_body_that_says_it_is_too_large_is_not_waited_for() {
 
 #[tokio::test]
 async fn an_overlong_head_is_refused() {
-    let served = simple().await;
+    let options = Options { max_header_bytes: 16 * 1024, ..Options::default() };
+    let served = served(options, Arc::new(AllowAll), None).await;
     let mut stream = served.connect().await;
     let head = format!("GET /v1/status/leader HTTP/1.1\r\nHost: x\r\nX-Long: {}\r\n\r\n", "a".repeat(20_000));
     stream.write_all(head.as_bytes()).await.unwrap();
