@@ -93,6 +93,7 @@ impl Config {
             "DiscardCheckOutput": health.discard_output,
             "EnableAgentTLSForChecks": self.enable_agent_tls_for_checks,
             "KeyFile": path(identity.map(|(_, key)| key)),
+            "ServerName": health.tls.server_name,
         })
     }
 

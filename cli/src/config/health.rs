@@ -50,7 +50,8 @@ fn tls(raw: &Raw) -> Result<Tls, ConfigError> {
         (Some(_), None) => return Err(alone("cert_file", "key_file")),
         (None, Some(_)) => return Err(alone("key_file", "cert_file")),
     };
-    Ok(Tls { ca_file: path(&raw.ca_file), ca_path: path(&raw.ca_path), identity })
+    let server_name = raw.server_name.clone();
+    Ok(Tls { ca_file: path(&raw.ca_file), ca_path: path(&raw.ca_path), identity, server_name })
 }
 
 fn alone(given: &str, missing: &str) -> ConfigError {

@@ -126,7 +126,7 @@ pub(super) static AGENT: Table = table(&[
     not_built("serf_wan", Kind::Text),
     not_built("serf_wan_allowed_cidrs", Kind::Texts),
     used("server", Kind::Bool),
-    not_built("server_name", Kind::Text),
+    checks_only("server_name", Kind::Text),
     used("service", Kind::Table(&SERVICE)),
     used("services", Kind::Tables(&SERVICE)),
     not_built("session_ttl_min", Kind::Duration),

@@ -78,6 +78,7 @@ pub(super) struct Raw {
     pub(super) retry_max: i64,
     pub(super) retry_max_wan: i64,
     pub(super) server: bool,
+    pub(super) server_name: String,
     pub(super) services: Vec<Map<String, Value>>,
     pub(super) skip_leave_on_interrupt: Option<bool>,
     pub(super) start_join: Vec<String>,

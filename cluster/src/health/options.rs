@@ -26,6 +26,9 @@ pub struct Tls {
     pub ca_path: Option<PathBuf>,
     /// The agent's own certificate and key in PEM (`cert_file`, `key_file`), used with `enable_agent_tls_for_checks`.
     pub identity: Option<(PathBuf, PathBuf)>,
+    /// The name servers must have a certificate for where a check does not say (`server_name`), used with
+    /// `enable_agent_tls_for_checks`; empty for the host that is asked.
+    pub server_name: String,
 }
 
 impl Tls {

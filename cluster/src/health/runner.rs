@@ -365,10 +365,10 @@ impl Runner {
             return self.start(key, pace, true);
         }
         lanes_of(&mut self.lanes, &spec).ended(pace);
-        let Some(outcome) = outcome else {
+        let outcome = outcome.unwrap_or_else(|| {
             tracing::error!(target: "agent", "A run of a check broke off: check={}", spec.id);
-            return;
-        };
+            Outcome::new(Status::Critical, "The run of this check broke off: a fault of the agent".to_owned())
+        });
         looking.pace = Pace::of(began.elapsed());
         let (known, _) = self.shared.local.latest(&key).unwrap_or_default();
         if outcome.inconclusive {

@@ -117,6 +117,23 @@ fn a_service_lives_as_long_as_its_program() {
 }
 
 #[test]
+fn a_lease_that_others_removed_is_registered_again() {
+    if !is_ours() {
+        return;
+    }
+    let agent = Builder::dev().start();
+    let mut exec = Exec::start(&agent, "1s", TELLING);
+    exec.program();
+    answered(&agent, "web");
+    agent.put_ok("/v1/agent/check/deregister/lease:web", &json!({}));
+    eventually("the lease is there again", || {
+        let checks = agent.get("/v1/agent/checks").json();
+        if checks["lease:web"]["Status"] == "passing" { Ok(()) } else { Err(checks) }
+    });
+    exec.end();
+}
+
+#[test]
 fn signals_reach_the_program() {
     if !is_ours() {
         return;

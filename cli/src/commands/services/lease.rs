@@ -173,6 +173,8 @@ impl Held<'_> {
         };
         match timeout(limit, asked).await {
             Ok(Ok(())) => Outcome::Done,
+            // No such service, or one without a lease.
+            Ok(Err(ClientError::Status { code: 404 | 400, .. })) if request == Request::Renew => Outcome::Forgotten,
             Ok(Err(ClientError::Status { code: 404, .. })) => Outcome::Forgotten,
             Ok(Err(error)) => Outcome::Failed(error.to_string()),
             Err(_) => Outcome::Failed(format!("no answer within {}", duration::format(limit))),

@@ -47,6 +47,9 @@ impl Dns {
             "ANY" | "AXFR" | "IXFR" | "OPT" | "TSIG" | "ZERO" => return Err(unknown_type(spec)),
             known => known.parse().map_err(|_| unknown_type(spec))?,
         };
+        if spec.dns_expect.iter().any(String::is_empty) {
+            return Err(ProbeError::field("DNSExpect", "", "no record says nothing"));
+        }
         let expected = spec.dns_expect.iter().map(|value| compare::normal(kind, value)).collect();
         Ok(Self { server, name, kind, expected, output_max })
     }

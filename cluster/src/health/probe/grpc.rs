@@ -99,7 +99,7 @@ impl Grpc {
                 passing(format!("gRPC check {}: success", self.given))
             }
             Ok(Ok(status)) => critical(format!("gRPC {} serving status: {}", self.given, named(status))),
-            Ok(Err(status)) => critical(described(status.code(), status.message())),
+            Ok(Err(status)) => critical(described(status.code(), &reason(&status))),
             Err(_) => critical(described(Code::DeadlineExceeded, "context deadline exceeded")),
         }
     }
@@ -127,6 +127,14 @@ impl Grpc {
 
 fn unavailable(error: &hyper::Error) -> Status {
     Status::unavailable(text::chain(error))
+}
+
+/// What the server says, or what went wrong on the way to it.
+fn reason(status: &Status) -> String {
+    match std::error::Error::source(status) {
+        Some(source) => format!("{}: {}", status.message(), text::chain(source)),
+        None => status.message().to_owned(),
+    }
 }
 
 /// As Go's gRPC words it.

@@ -1,7 +1,7 @@
 //! `h2ping`: passes while an HTTP/2 server acknowledges a PING (RFC 9113 section 6.7); over TLS unless
 //! `h2ping_use_tls` is false, when HTTP/2 is spoken without being agreed upon. No request is made.
 
-use h2::{Ping, Reason, client};
+use h2::{Ping, client};
 use tokio::time::timeout_at;
 
 use super::{
@@ -34,22 +34,30 @@ impl H2Ping {
         };
         match timeout_at(limit.deadline, ping(stream)).await {
             Ok(Ok(())) => passing("HTTP2 ping was successful".to_owned()),
-            Ok(Err(error)) => critical(format!("HTTP2 ping failed: {}", text::chain(&error))),
+            Ok(Err(error)) => critical(format!("HTTP2 ping failed: {error}")),
             Err(_) => critical("HTTP2 ping failed: context deadline exceeded".to_owned()),
         }
     }
 }
 
-async fn ping(stream: Stream) -> Result<(), h2::Error> {
+/// Why nobody acknowledged.
+#[derive(Debug, thiserror::Error)]
+enum PingError {
+    #[error("{}", text::chain(.0))]
+    Http2(#[from] h2::Error),
+    #[error("the connection was closed")]
+    Closed,
+}
+
+async fn ping(stream: Stream) -> Result<(), PingError> {
     // Who makes requests keeps the connection open.
     let (_requests, mut connection) = client::handshake(stream).await?;
-    let Some(mut pings) = connection.ping_pong() else {
-        return Err(Reason::INTERNAL_ERROR.into());
-    };
+    // It is there once.
+    let mut pings = connection.ping_pong().ok_or(PingError::Closed)?;
     tokio::select! {
         biased;
-        acknowledged = pings.ping(Ping::opaque()) => acknowledged.map(drop),
-        ended = connection => Err(ended.err().unwrap_or_else(|| Reason::NO_ERROR.into())),
+        acknowledged = pings.ping(Ping::opaque()) => Ok(acknowledged.map(drop)?),
+        ended = connection => Err(ended.err().map_or(PingError::Closed, PingError::from)),
     }
 }
 

@@ -105,7 +105,8 @@ pub(super) enum TlsError {
 impl Client {
     /// Reads nothing yet: [`Client::config`] does.
     pub(super) fn parse(spec: &CheckSpec, files: &Tls, alpn: Alpn) -> Result<Self, ProbeError> {
-        let given = &spec.tls_server_name;
+        let own = &spec.tls_server_name;
+        let given = if own.is_empty() { &files.server_name } else { own };
         let server_name = match given.as_str() {
             "" => None,
             name => Some(

@@ -188,6 +188,7 @@ fn what_cannot_be_asked_is_refused() {
         "Invalid DNSType \"HOST\": it is no type that can be asked for"
     );
     assert_eq!(error(|it| it.dns_server = String::new()), "Invalid DNSServer \"\": missing port in address");
+    assert_eq!(error(|it| it.dns_expect = vec![String::new()]), "Invalid DNSExpect \"\": no record says nothing");
     assert!(error(|it| it.dns = "a..b".to_owned()).starts_with("Invalid DNS \"a..b\": "));
     for given in ["a_b.example", "_web._tcp.example.", "web"] {
         assert!(validate(&spec(address, |it| it.dns = given.to_owned())).is_ok(), "{given}");

@@ -49,6 +49,10 @@ async fn certificates_are_verified_unless_that_is_not_wanted() {
 
     let named = |name: &str| CheckSpec { tls_server_name: name.to_owned(), ..spec(format!("https://{address}/")) };
     assert_eq!(run_with(named("localhost"), &trusted).await.status, Status::Passing);
+    let mut elsewhere = trusted.clone();
+    elsewhere.tls.server_name = "web.example".to_owned();
+    assert_eq!(run_with(named("localhost"), &elsewhere).await.status, Status::Passing);
+    assert_eq!(run_with(named(""), &elsewhere).await.status, Status::Critical, "the agent's name counts");
     let outcome = run_with(named("web.example"), &trusted).await;
     assert!(
         outcome.output.contains("tls: invalid peer certificate: certificate not valid for name \"web.example\""),
