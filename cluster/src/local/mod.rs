@@ -405,9 +405,7 @@ impl Local {
 fn load(data_dir: &std::path::Path, node: &str, scripts: ScriptPolicy) -> Result<(Store, Records), DataDirError> {
     let store = Store::open(data_dir)?;
     let restored = store.load()?;
-    let (records, orphans) = Records::restore(node, restored.services, restored.checks, scripts);
-    store.commit(orphans).map_err(|source| refused(data_dir, source.to_string()))?;
-    Ok((store, records))
+    Ok((store, Records::restore(node, restored.services, restored.checks, scripts)))
 }
 
 fn warn_of(warnings: Vec<String>) {

@@ -144,7 +144,16 @@ pub(crate) struct Records {
     checks: OrdMap<String, KeptCheck>,
     /// The definitions of `checks` again, so that who runs them sees at once that a result changed none.
     specs: Specs,
+    /// Checks that were kept and whose services are not here yet; none after the files were read.
+    waiting: Vec<Waiting>,
     shown: Arc<LocalState>,
+}
+
+/// A check as it was kept, and whether it may be run.
+#[derive(Clone, Debug)]
+struct Waiting {
+    stored: StoredCheck,
+    runs: bool,
 }
 
 impl Records {
@@ -155,40 +164,45 @@ impl Records {
             services: OrdMap::new(),
             checks: OrdMap::new(),
             specs: OrdMap::new(),
+            waiting: Vec::new(),
             shown: Arc::default(),
         }
     }
 
-    /// What was kept, and the files of checks whose service is gone (a crash between the two removals). Programs of checks
-    /// that were allowed once are not run where they no longer are: such a check is critical and says why.
+    /// What was kept. Programs of checks that were allowed once are not run where they no longer are: such a check is
+    /// critical and says why. Checks of services that are not among these wait for the files to declare them.
     pub(crate) fn restore(
         node: &str,
         services: Vec<StoredService>,
         checks: Vec<StoredCheck>,
         scripts: ScriptPolicy,
-    ) -> (Self, Vec<FileChange>) {
+    ) -> Self {
         let mut records = Self::new(node);
         for StoredService { definition } in services {
             records.put_service(&definition, Source::Api, &mut Effect::default());
         }
-        let mut orphans = Vec::new();
-        for stored in checks {
-            let key = fold(&stored.spec.id);
+        for mut stored in checks {
             let refusal = validate::may_run(&stored.spec, Source::Api, scripts).err();
-            let result = match &refusal {
-                None => Check { status: stored.status, output: stored.output, ..Check::default() },
-                Some(reason) => {
-                    tracing::warn!(target: "agent", "Check is not run: check={} error={reason}", stored.spec.id);
-                    Check { status: Status::Critical, output: reason.to_string(), ..Check::default() }
-                }
-            };
-            if !records.put_check(stored.spec, Source::Api, Some(&result), &mut Effect::default()) {
-                orphans.push(FileChange::RemoveCheck(key));
-            } else if refusal.is_some() {
-                records.specs.remove(&key);
+            if let Some(reason) = &refusal {
+                tracing::warn!(target: "agent", "Check is not run: check={} error={reason}", stored.spec.id);
+                (stored.status, stored.output) = (Status::Critical, reason.to_string());
+            }
+            let kept = Waiting { stored, runs: refusal.is_none() };
+            if !records.put_stored(&kept, &mut Effect::default()) {
+                records.waiting.push(kept);
             }
         }
-        (records, orphans)
+        records
+    }
+
+    /// Puts back a check that was kept; `false`: its service is not here.
+    fn put_stored(&mut self, Waiting { stored, runs }: &Waiting, effect: &mut Effect) -> bool {
+        let result = Check { status: stored.status.clone(), output: stored.output.clone(), ..Check::default() };
+        let put = self.put_check(stored.spec.clone(), Source::Api, Some(&result), effect);
+        if put && !runs {
+            self.specs.remove(&fold(&stored.spec.id));
+        }
+        put
     }
 
     /// What readers see.

@@ -133,7 +133,7 @@ fn a_check_of_an_unknown_service_is_refused_and_changes_nothing() {
     let error = records.apply(alone(check("x", "nosuch"))).unwrap_err();
     assert_eq!(error.to_string(), "ServiceID \"nosuch\" does not exist");
     let error = records.apply(reload(vec![service("b", "web", &[])], vec![check("x", "nosuch")], true)).unwrap_err();
-    assert_eq!(error.to_string(), "ServiceID \"nosuch\" does not exist");
+    assert_eq!(error.to_string(), "Failed to register check \"x\": ServiceID \"nosuch\" does not exist");
     assert_eq!(shown(&records), ["a:"]);
 }
 
@@ -193,13 +193,21 @@ fn the_type_of_a_check_is_shown_as_consul_does() {
 }
 
 #[test]
-fn what_was_kept_is_restored_and_orphans_are_dropped() {
+fn what_was_kept_is_restored_and_orphans_are_dropped_once_the_files_are_read() {
     let stored = |spec: CheckSpec| StoredCheck { spec, status: Status::Warning, output: "hm".to_owned() };
     let services = vec![StoredService { definition: service("a", "web", &[]) }];
-    let checks = vec![stored(check("x", "a")), stored(check("n", "")), stored(check("O", "gone"))];
-    let (records, orphans) = Records::restore("n1", services, checks, ScriptPolicy::default());
+    let of_file = ["extra", "both", "_service_maintenance:filed"].map(|id| stored(check(id, "filed")));
+    let mut checks = vec![stored(check("x", "a")), stored(check("n", "")), stored(check("O", "gone"))];
+    checks.extend(of_file);
+    let mut records = Records::restore("n1", services, checks, ScriptPolicy::default());
     assert_eq!(shown(&records), ["a:x", ":n"]);
-    assert_eq!(orphans, [FileChange::RemoveCheck("o".to_owned())]);
+    let effect = records.apply(reload(vec![service("filed", "web", &["own", "both"])], vec![], true)).unwrap();
+    assert_eq!(files(&effect), ["-check o", "-check both"]);
+    assert_eq!(shown(&records), ["a:x", "filed:_service_maintenance:filed,both,extra,own", ":n"]);
+    let check = records.check("extra").unwrap();
+    assert_eq!((check.status.clone(), check.output.as_str()), (Status::Warning, "hm"));
+    let effect = records.apply(reload(vec![service("filed", "web", &["own", "both"])], vec![], true)).unwrap();
+    assert_eq!(files(&effect), [""; 0]);
     let check = records.check("x").unwrap();
     assert_eq!((check.status.clone(), check.output.as_str()), (Status::Warning, "hm"));
 }
@@ -211,7 +219,7 @@ fn programs_that_may_no_longer_be_run_are_not() {
         let stored = StoredCheck { spec: spec.clone(), status: Status::Passing, output: String::new() };
         let services = vec![StoredService { definition: service("a", "web", &[]) }];
         let scripts = ScriptPolicy { from_config: true, from_api };
-        Records::restore("n1", services, vec![stored], scripts).0
+        Records::restore("n1", services, vec![stored], scripts)
     };
     assert!(restored(true).specs().contains_key("x"));
     let records = restored(false);
@@ -254,7 +262,7 @@ fn maintenance_goes_with_its_service_and_is_restored() {
     let mut records = after(vec![api(service("a", "web", &[]), false), maintain(Some("a"), true, "")]);
     let effect = records.apply(maintain(None, true, "")).unwrap();
     let Some(FileChange::WriteCheck(_, stored)) = effect.files.first() else { panic!("{effect:?}") };
-    let (restored, _) = Records::restore("n1", vec![], vec![(**stored).clone()], ScriptPolicy::default());
+    let restored = Records::restore("n1", vec![], vec![(**stored).clone()], ScriptPolicy::default());
     for records in [&records, &restored] {
         let check = records.shown().checks.get("_node_maintenance").unwrap();
         assert_eq!((check.name.as_str(), check.kind.as_str()), ("Node Maintenance Mode", "maintenance"));

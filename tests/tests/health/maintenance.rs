@@ -1,7 +1,11 @@
 //! Maintenance: a service or a whole node is taken out on purpose, and stays out until it is put back.
 
 use serde_json::json;
-use usher_tests::{agent::Builder, binary::is_ours, http::Request};
+use usher_tests::{
+    agent::{Agent, Builder},
+    binary::is_ours,
+    http::Request,
+};
 
 use crate::checks::{answered, check, not_answered};
 
@@ -31,6 +35,33 @@ fn a_service_is_taken_out_over_a_restart() {
     for target in ["/v1/agent/service/maintenance/web", "/v1/agent/service/maintenance/web?enable=perhaps"] {
         let response = agent.http().send(&Request::new("PUT", target)).unwrap();
         assert_eq!(response.status, 400, "{target}: {}", response.text());
+    }
+}
+
+/// What the API adds to a service that a file declares is kept as well.
+#[test]
+fn a_service_of_a_file_is_taken_out_over_a_restart() {
+    let data = tempfile::tempdir().unwrap();
+    let file =
+        json!({"service": {"name": "web", "port": 80, "check": {"id": "own", "ttl": "1h", "status": "passing"}}});
+    let builder = Builder::server(data.path()).config(file);
+    let mut agent = builder.start();
+    answered(&agent, "web");
+    let extra = json!({"Name": "extra", "TTL": "1h", "Status": "passing", "ServiceID": "web"});
+    agent.put_ok("/v1/agent/check/register", &extra);
+    agent.put_ok("/v1/agent/service/maintenance/web?enable=true", &json!({}));
+    not_answered(&agent, "web");
+    let checks = |agent: &Agent| -> Vec<String> {
+        let checks = agent.get("/v1/agent/checks").json();
+        checks.as_object().into_iter().flatten().map(|(id, _)| id.clone()).collect()
+    };
+    let before = checks(&agent);
+    assert_eq!(before.len(), 3, "{before:?}");
+    for _ in 0..2 {
+        agent.kill();
+        agent = builder.start();
+        assert_eq!(checks(&agent), before);
+        not_answered(&agent, "web");
     }
 }
 

@@ -8,7 +8,7 @@ use super::{
         build::fold,
         definition::{CheckSpec, ServiceDefinition},
     },
-    Effect, LocalError, Records, Source, maintenance,
+    Effect, FileChange, LocalError, Records, Source, maintenance,
 };
 
 impl Records {
@@ -50,8 +50,25 @@ impl Records {
             self.register_service(definition, Source::Config, false, effect);
         }
         for spec in checks {
-            self.register_check(spec, Source::Config, effect)?;
+            let name = if spec.id.is_empty() { spec.name.clone() } else { spec.id.clone() };
+            let registered = self.register_check(spec, Source::Config, effect);
+            registered.map_err(|error| LocalError::Invalid(format!("Failed to register check \"{name}\": {error}")))?;
         }
+        self.settle(effect);
         Ok(())
+    }
+
+    /// Now all services are here that there are: checks that were kept for others are forgotten.
+    fn settle(&mut self, effect: &mut Effect) {
+        for waiting in std::mem::take(&mut self.waiting) {
+            let key = fold(&waiting.stored.spec.id);
+            // Its file is as it was.
+            let mut put = Effect::default();
+            // What a file declares goes before what was kept under its name.
+            if self.checks.contains_key(&key) || !self.put_stored(&waiting, &mut put) {
+                effect.files.push(FileChange::RemoveCheck(key));
+            }
+            effect.targets.append(&mut put.targets);
+        }
     }
 }
