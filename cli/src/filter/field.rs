@@ -12,6 +12,7 @@ use super::{
     MAX_PATTERN_SIZE, MAX_PATTERNS,
     error::{FilterError, Position},
     parse::{Comparison, Expression, Operator},
+    pattern,
 };
 use crate::values::{go_bool, go_literal};
 
@@ -265,11 +266,15 @@ impl<'a> Question<'a> {
     }
 
     fn pattern(&self) -> Result<Regex, FilterError> {
-        let pattern = &self.comparison.value;
-        let built = RegexBuilder::new(pattern).size_limit(MAX_PATTERN_SIZE).dfa_size_limit(MAX_PATTERN_SIZE).build();
-        built.map_err(|error| FilterError::Pattern {
-            pattern: pattern.clone(),
-            problem: why(&error),
+        let given = &self.comparison.value;
+        let built = pattern::translated(given).and_then(|translated| {
+            let mut builder = RegexBuilder::new(&translated);
+            builder.size_limit(MAX_PATTERN_SIZE).dfa_size_limit(MAX_PATTERN_SIZE);
+            builder.build().map_err(|error| why(&error))
+        });
+        built.map_err(|problem| FilterError::Pattern {
+            pattern: given.clone(),
+            problem,
             at: self.at(self.comparison.value_at),
         })
     }

@@ -14,6 +14,7 @@ mod error;
 mod field;
 mod lexer;
 mod parse;
+mod pattern;
 
 use self::field::Predicate;
 pub use self::{
@@ -26,9 +27,9 @@ const MAX_LENGTH: usize = 16 * 1024;
 /// Parentheses and negations within each other; more are refused.
 const MAX_DEPTH: usize = 64;
 /// Comparisons in one expression; more are refused, so that a list costs only so much an item.
-const MAX_COMPARISONS: usize = 256;
+const MAX_COMPARISONS: usize = 1024;
 /// Regular expressions in one expression; more are refused.
-const MAX_PATTERNS: usize = 16;
+const MAX_PATTERNS: usize = 32;
 /// Bytes one compiled regular expression may take; a larger one is refused.
 const MAX_PATTERN_SIZE: usize = 1 << 20;
 

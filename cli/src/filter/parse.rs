@@ -340,7 +340,7 @@ fn shown(token: &Token<'_>) -> String {
 #[cfg(test)]
 mod tests {
     use super::{Comparison, Expression, parse};
-    use crate::filter::MAX_DEPTH;
+    use crate::filter::{MAX_COMPARISONS, MAX_DEPTH};
 
     /// The structure in one line: a comparison as `path op value`.
     fn shape(expression: &Expression) -> String {
@@ -436,8 +436,9 @@ mod tests {
         assert!(parse(&("not ".repeat(MAX_DEPTH) + "A")).unwrap_err().to_string().starts_with("1:258 "));
         assert!(parse(&"not ".repeat(3000)).unwrap_err().to_string().contains("more than 64"));
         let chain = |length: usize| vec!["A == 1"; length].join(" and ");
-        assert!(parse(&chain(256)).is_ok());
-        assert!(parse(&chain(257)).unwrap_err().to_string().contains("more than 256 comparisons"));
+        assert!(parse(&chain(MAX_COMPARISONS)).is_ok());
+        let error = parse(&chain(MAX_COMPARISONS + 1)).err().map(|error| error.to_string());
+        assert_eq!(error.as_deref(), Some("more than 1024 comparisons in one expression"));
         assert!(parse(&" ".repeat(16 * 1024 + 1)).unwrap_err().to_string().contains("longer than 16384 bytes"));
     }
 }

@@ -20,6 +20,7 @@ mod client_tests;
 mod context;
 mod dispatch;
 mod encode;
+mod first_line;
 mod forward;
 mod health;
 mod keys;

@@ -25,6 +25,7 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use super::{
     Api, dispatch,
+    first_line::FirstLine,
     forward::Receiving,
     limits::{GRACE, HEAD_TIMEOUT, MAX_FIELDS, TCP_KEEPALIVE},
     metrics::UPKEEP,
@@ -163,7 +164,7 @@ where
         .max_headers(MAX_FIELDS)
         .max_buf_size(max_head.max(MIN_BUFFER))
         .title_case_headers(true)
-        .serve_connection(TokioIo::new(Patient::new(stream)), service);
+        .serve_connection(TokioIo::new(FirstLine::new(Patient::new(stream))), service);
     let mut connection = pin!(connection);
     let ended = tokio::select! {
         ended = connection.as_mut() => ended,

@@ -1,6 +1,6 @@
 //! `/v1/agent/health/service/…`: a service's health in one status code, for load balancers.
 
-use std::sync::Arc;
+use std::collections::HashMap;
 
 use http::StatusCode;
 use usher_cluster::{
@@ -8,7 +8,10 @@ use usher_cluster::{
     local::LocalState,
 };
 
-use super::views::{AgentCheckView, AgentServiceView, ServiceHealthView};
+use super::{
+    service_in,
+    views::{AgentCheckView, AgentServiceView, ServiceHealthView},
+};
 use crate::http::{
     context::{Cx, Needed},
     maintenance,
@@ -60,27 +63,33 @@ pub(in crate::http) async fn by_id(cx: Cx) -> Result<Reply, Failure> {
         return Err(Failure::internal("Bad request: Missing serviceID"));
     }
     let state = cx.api.agent.local().state();
-    let found = state.services.get(&cx.tail).filter(|service| cx.may(&Needed::service(&service.name)));
+    let found = service_in(&state, &cx.tail).filter(|service| cx.may(&Needed::service(&service.name)));
     let Some(service) = found else {
         let reason = format!("ServiceId {} not found", cx.tail);
-        let unknown = ServiceHealthView { aggregated_status: "critical", service: None, checks: None };
-        return answer(&cx, StatusCode::NOT_FOUND, reason, &unknown);
+        // As in Consul this one is JSON in either format.
+        let reply = match cx.params.value("format") {
+            "text" => Reply::json(&reason)?,
+            _ => Reply::json(&ServiceHealthView { aggregated_status: "critical", service: None, checks: None })?,
+        };
+        return Ok(reply.with_status(StatusCode::NOT_FOUND).with_header("x-consul-reason", reason));
     };
-    let (health, view) = of_service(&state, service);
+    let checks = Checks::of(&state);
+    let (health, view) = of_service(&checks, service);
     answer(&cx, health.code(), health.as_str().to_owned(), &view)
 }
 
 /// `GET /v1/agent/health/service/name/:name`: every instance here, and the worst of them.
 pub(in crate::http) async fn by_name(cx: Cx) -> Result<Reply, Failure> {
     if cx.tail.is_empty() {
-        return Err(Failure::bad_request("Missing service Name"));
+        return Err(Failure::internal("Bad request: Missing service Name"));
     }
     let state = cx.api.agent.local().state();
+    let checks = Checks::of(&state);
     let found: Vec<_> = state
         .services
         .values()
-        .filter(|service| service.name == cx.tail && cx.may(&Needed::service(&service.name)))
-        .map(|service| of_service(&state, service))
+        .filter(|service| service.name.eq_ignore_ascii_case(&cx.tail) && cx.may(&Needed::service(&service.name)))
+        .map(|service| of_service(&checks, service))
         .collect();
     let Some(worst) = found.iter().map(|(health, _)| *health).max() else {
         let reason = format!("ServiceName {} Not Found", cx.tail);
@@ -99,15 +108,34 @@ fn answer(cx: &Cx, status: StatusCode, reason: String, view: &impl serde::Serial
     Ok(reply.with_status(status).with_header("x-consul-reason", reason))
 }
 
+/// The checks of this agent by the service they are of, so that many services are looked at in one go.
+struct Checks<'a> {
+    of_node: Vec<&'a Check>,
+    of_services: HashMap<&'a str, Vec<&'a Check>>,
+}
+
+impl<'a> Checks<'a> {
+    fn of(state: &'a LocalState) -> Self {
+        let mut checks = Self { of_node: Vec::new(), of_services: HashMap::new() };
+        for check in state.checks.values() {
+            match check.service_id.as_str() {
+                "" => checks.of_node.push(check),
+                service => checks.of_services.entry(service).or_default().push(check),
+            }
+        }
+        checks
+    }
+}
+
 /// The health of one service: its own checks and those of the node decide.
-fn of_service<'a>(state: &'a LocalState, service: &'a Arc<Service>) -> (Health, ServiceHealthView<'a>) {
-    let checks: Vec<&Arc<Check>> =
-        state.checks.values().filter(|check| check.service_id.is_empty() || check.service_id == service.id).collect();
+fn of_service<'a>(checks: &Checks<'a>, service: &'a Service) -> (Health, ServiceHealthView<'a>) {
+    let own = checks.of_services.get(service.id.as_str()).into_iter().flatten();
+    let checks: Vec<&Check> = checks.of_node.iter().chain(own).copied().collect();
     let health = checks.iter().map(|check| Health::of(check)).max().unwrap_or(Health::Passing);
     let view = ServiceHealthView {
         aggregated_status: health.as_str(),
-        service: Some(AgentServiceView::from(&**service)),
-        checks: Some(checks.into_iter().map(|check| AgentCheckView::from(&**check)).collect()),
+        service: Some(AgentServiceView::from(service)),
+        checks: Some(checks.into_iter().map(AgentCheckView::from).collect()),
     };
     (health, view)
 }
@@ -121,7 +149,7 @@ mod tests {
         local::LocalState,
     };
 
-    use super::{Health, of_service};
+    use super::{Checks, Health, of_service};
 
     fn health(checks: &[(&str, &str, Status)]) -> Health {
         let service = Arc::new(Service { id: "w1".into(), name: "web".into(), ..Service::default() });
@@ -136,7 +164,7 @@ mod tests {
         });
         let services = [("w1".to_owned(), Arc::clone(&service))].into_iter().collect();
         let state = LocalState { services, checks: checks.collect() };
-        of_service(&state, &service).0
+        of_service(&Checks::of(&state), &service).0
     }
 
     #[test]

@@ -105,7 +105,8 @@ pub(super) struct ServiceHealthView<'a> {
     pub(super) checks: Option<Vec<AgentCheckView<'a>>>,
 }
 
-/// A check as that answer shows it: without the service's tags, the kind and the definition's values.
+/// A check as that answer shows it: without its kind, and with the form of a definition but none of its values, as Consul
+/// keeps none there.
 #[derive(Serialize)]
 #[serde(rename_all = "PascalCase")]
 pub(super) struct AgentCheckView<'a> {
@@ -119,9 +120,10 @@ pub(super) struct AgentCheckView<'a> {
     #[serde(rename = "ServiceID")]
     service_id: &'a str,
     service_name: &'a str,
-    service_tags: Option<()>,
+    /// `null` for none.
+    service_tags: Option<&'a [String]>,
     r#type: &'static str,
-    definition: BTreeMap<&'static str, ()>,
+    definition: NoDefinition,
     create_index: u64,
     modify_index: u64,
 }
@@ -137,11 +139,46 @@ impl<'a> From<&'a Check> for AgentCheckView<'a> {
             output: &check.output,
             service_id: &check.service_id,
             service_name: &check.service_name,
-            service_tags: None,
+            service_tags: Some(check.service_tags.as_slice()).filter(|tags| !tags.is_empty()),
             r#type: "",
-            definition: BTreeMap::new(),
+            definition: NoDefinition::default(),
             create_index: check.create_index,
             modify_index: check.modify_index,
+        }
+    }
+}
+
+/// Nothing, in the form of a definition.
+#[derive(Serialize)]
+#[serde(rename_all = "PascalCase")]
+struct NoDefinition {
+    interval: &'static str,
+    timeout: &'static str,
+    deregister_critical_service_after: &'static str,
+    #[serde(rename = "HTTP")]
+    http: &'static str,
+    header: Option<()>,
+    method: &'static str,
+    body: &'static str,
+    #[serde(rename = "TLSSkipVerify")]
+    tls_skip_verify: bool,
+    #[serde(rename = "TCP")]
+    tcp: &'static str,
+}
+
+impl Default for NoDefinition {
+    fn default() -> Self {
+        let none = "0s";
+        Self {
+            interval: none,
+            timeout: none,
+            deregister_critical_service_after: none,
+            http: "",
+            header: None,
+            method: "",
+            body: "",
+            tls_skip_verify: false,
+            tcp: "",
         }
     }
 }
