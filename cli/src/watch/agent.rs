@@ -6,6 +6,7 @@ use std::{net::IpAddr, time::Duration};
 use tokio::task::JoinHandle;
 
 use super::{
+    call,
     engine::{self, Change, Told},
     handler::{self, Speech},
     spec::{Handler, Watch},
@@ -118,7 +119,7 @@ impl Told for Logged<'_> {
         let watch = &self.watching.watch;
         let told = match &self.watching.handler {
             Handler::Command(command) => handler::run_command(command, change, Speech::Kept).await,
-            Handler::Http(http) => handler::send(http, change).await,
+            Handler::Http(http) => call::send(http, change).await,
         };
         match told {
             Ok(said) => {

@@ -1,14 +1,8 @@
-//! Telling a handler: a command gets the JSON on its standard input, an HTTP server as the body of a request.
-//!
-//! A command runs in a process group of its own, which is killed as a whole when nobody waits for it any more.
+//! Telling a command: it gets the JSON on its standard input, and runs in a process group of its own, which is killed as a
+//! whole when nobody waits for it any more.
 
 use std::{collections::VecDeque, io, process::ExitStatus, process::Stdio, time::Duration};
 
-use bytes::Bytes;
-use http::{HeaderName, HeaderValue, Uri, header};
-use http_body_util::{BodyExt, Full};
-use hyper::client::conn::http1;
-use hyper_util::rt::TokioIo;
 use rustix::process::{Pid, Signal, kill_process_group};
 use tokio::{
     io::{AsyncRead, AsyncReadExt, AsyncWriteExt},
@@ -18,9 +12,8 @@ use tokio::{
 
 use super::{
     engine::Change,
-    spec::{Command, HttpHandler, OUTPUT_SIZE},
+    spec::{Command, OUTPUT_SIZE},
 };
-use crate::client::{address::Address, connect::Connector, settings::TlsSettings, tls};
 
 /// How long the output of a command is waited for after its end: what it left running may hold it open.
 const LAST_WORDS: Duration = Duration::from_millis(200);
@@ -208,85 +201,6 @@ async fn some_of(stream: &mut Option<impl AsyncRead + Unpin>, buffer: &mut [u8])
         *stream = None;
     }
     count
-}
-
-/// Sends `change` to a server; gives the beginning of what it answered.
-pub async fn send(handler: &HttpHandler, change: &Change) -> Result<String, HandlerError> {
-    let failed = |problem: String| HandlerError::Http { url: handler.url.clone(), problem };
-    match timeout(handler.timeout, exchange(handler, change)).await {
-        Ok(result) => result.map_err(failed),
-        Err(_) => Err(failed(format!("no answer within {:?}", handler.timeout))),
-    }
-}
-
-async fn exchange(handler: &HttpHandler, change: &Change) -> Result<String, String> {
-    let url: Uri = handler.url.parse().map_err(|error| format!("no URL: {error}"))?;
-    let request = request(handler, change, &url)?;
-    let secure = url.scheme_str() == Some("https");
-    let host = url.host().unwrap_or_default().trim_matches(['[', ']']).to_owned();
-    let port = url.port_u16().unwrap_or(if secure { 443 } else { 80 });
-    let tls = match secure {
-        false => None,
-        true => {
-            let settings = TlsSettings { skip_verify: handler.skip_verify, ..TlsSettings::default() };
-            Some(tls::configuration(&settings).map_err(|error| error.to_string())?)
-        }
-    };
-    let address = Address::Tcp { host, port, tls: secure, prefix: String::new() };
-    let stream = Connector::new(address, tls, String::new()).connect().await.map_err(|error| error.to_string())?;
-    let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await.map_err(|error| error.to_string())?;
-    // Driven beside the exchange, so that giving it up closes the connection.
-    let talk = async {
-        let answer = sender.send_request(request).await.map_err(|error| error.to_string())?;
-        let status = answer.status();
-        let mut body = answer.into_body();
-        let mut text = Vec::new();
-        while text.len() < handler.output_size
-            && let Some(frame) = body.frame().await
-        {
-            if let Ok(bytes) = frame.map_err(|error| error.to_string())?.into_data() {
-                text.extend_from_slice(&bytes);
-            }
-        }
-        text.truncate(handler.output_size);
-        let text = String::from_utf8_lossy(&text).trim_end().to_owned();
-        if status.is_success() { Ok(text) } else { Err(format!("the handler answered {status}: {text}")) }
-    };
-    tokio::pin!(connection, talk);
-    let mut open = true;
-    loop {
-        tokio::select! {
-            result = &mut talk => return result,
-            // Its end shows in the exchange, too.
-            _ = &mut connection, if open => open = false,
-        }
-    }
-}
-
-fn request(handler: &HttpHandler, change: &Change, url: &Uri) -> Result<hyper::Request<Full<Bytes>>, String> {
-    let target = url.path_and_query().map_or("/", |target| target.as_str());
-    let host = url.authority().map_or("", |authority| authority.as_str());
-    let host = host.rsplit('@').next().unwrap_or_default();
-    let body = Full::new(Bytes::from(change.json.clone()));
-    let mut request = hyper::Request::builder()
-        .method(handler.method.as_str())
-        .uri(target)
-        .body(body)
-        .map_err(|error| error.to_string())?;
-    let headers = request.headers_mut();
-    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
-    headers.insert(header::USER_AGENT, HeaderValue::from_static(concat!("usher/", env!("CARGO_PKG_VERSION"))));
-    headers.insert(header::HOST, HeaderValue::from_str(host).map_err(|error| error.to_string())?);
-    headers.insert("x-consul-index", HeaderValue::from(change.index));
-    for (name, values) in &handler.headers {
-        let known = HeaderName::from_bytes(name.as_bytes()).map_err(|_| format!("\"{name}\" is no header"))?;
-        headers.remove(&known);
-        for value in values {
-            let value = HeaderValue::from_str(value).map_err(|_| format!("the header {name} holds no text"))?;
-            headers.append(known.clone(), value);
-        }
-    }
-    Ok(request)
 }
 
 #[cfg(test)]

@@ -15,6 +15,7 @@
 //! Knows the HTTP client; nothing of the agent's insides.
 
 pub mod agent;
+mod call;
 pub mod engine;
 pub mod handler;
 pub mod plan;

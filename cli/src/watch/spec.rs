@@ -4,6 +4,8 @@
 
 use std::{collections::BTreeMap, fmt, time::Duration};
 
+use url::Url;
+
 use crate::client::request::Request;
 
 /// How long a server is let wait for a change.
@@ -226,7 +228,7 @@ pub enum Command {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct HttpHandler {
     /// Where.
-    pub url: String,
+    pub url: Url,
     /// Its method.
     pub method: String,
     /// Further headers.
@@ -308,11 +310,9 @@ impl HttpHandler {
         if given.path.is_empty() {
             return Err(wrong("Requires 'path' to be set".into()));
         }
-        let url: http::Uri = given
-            .path
-            .parse()
+        let url = Url::parse(&given.path)
             .map_err(|error| wrong(format!("http_handler_config.path: \"{}\" is no URL: {error}", given.path)))?;
-        if !matches!(url.scheme_str(), Some("http" | "https")) || url.host().is_none_or(str::is_empty) {
+        if !matches!(url.scheme(), "http" | "https") {
             return Err(wrong(format!("http_handler_config.path: \"{}\" is no http:// or https:// URL", given.path)));
         }
         let method = if given.method.is_empty() { "POST".to_owned() } else { given.method.to_uppercase() };
@@ -334,7 +334,7 @@ impl HttpHandler {
             }
         };
         let headers = given.header.clone();
-        Ok(Self { url: given.path.clone(), method, headers, timeout, skip_verify: given.tls_skip_verify, output_size })
+        Ok(Self { url, method, headers, timeout, skip_verify: given.tls_skip_verify, output_size })
     }
 }
 

@@ -5,6 +5,7 @@
 
 use std::{str::FromStr, time::Duration};
 
+use clap::builder::NonEmptyStringValueParser;
 use usher_cluster::{catalog::model::Status, local::definition::CheckSpec};
 
 use crate::{commands::CommandError, values::go_time};
@@ -17,23 +18,23 @@ const INTERVAL: Duration = Duration::from_secs(10);
 #[command(next_help_heading = "Check options")]
 pub struct CheckFlags {
     /// Check by a request of this URL: 2xx passes, 429 warns, all else is critical.
-    #[arg(long, value_name = "url", default_value = "", hide_default_value = true)]
-    check_http: String,
+    #[arg(long, value_name = "url", value_parser = NonEmptyStringValueParser::new())]
+    check_http: Option<String>,
     /// Check by a connection to this address, host:port.
-    #[arg(long, value_name = "address", default_value = "", hide_default_value = true)]
-    check_tcp: String,
+    #[arg(long, value_name = "address", value_parser = NonEmptyStringValueParser::new())]
+    check_tcp: Option<String>,
     /// Check by a datagram to this address, host:port: all but a refusal passes.
-    #[arg(long, value_name = "address", default_value = "", hide_default_value = true)]
-    check_udp: String,
+    #[arg(long, value_name = "address", value_parser = NonEmptyStringValueParser::new())]
+    check_udp: Option<String>,
     /// Check by gRPC's health protocol, host:port or host:port/service.
-    #[arg(long, value_name = "address", default_value = "", hide_default_value = true)]
-    check_grpc: String,
+    #[arg(long, value_name = "address", value_parser = NonEmptyStringValueParser::new())]
+    check_grpc: Option<String>,
     /// Check by a ping of HTTP/2 to this address, host:port.
-    #[arg(long, value_name = "address", default_value = "", hide_default_value = true)]
-    check_h2ping: String,
+    #[arg(long, value_name = "address", value_parser = NonEmptyStringValueParser::new())]
+    check_h2ping: Option<String>,
     /// Check by asking a DNS server for this name.
-    #[arg(long, value_name = "name", default_value = "", hide_default_value = true)]
-    check_dns: String,
+    #[arg(long, value_name = "name", value_parser = NonEmptyStringValueParser::new())]
+    check_dns: Option<String>,
     /// Check by a command; give it once for the command and once for each argument. 0 passes, 1 warns, all else is
     /// critical. The agent must allow scripts.
     #[arg(long, value_name = "word")]
@@ -42,11 +43,11 @@ pub struct CheckFlags {
     #[arg(long, value_name = "time", value_parser = go_time)]
     check_ttl: Option<Duration>,
     /// Check by following this service of the agent, by its id.
-    #[arg(long, value_name = "id", default_value = "", hide_default_value = true)]
-    check_alias_service: String,
+    #[arg(long, value_name = "id", value_parser = NonEmptyStringValueParser::new())]
+    check_alias_service: Option<String>,
     /// Check by following this node; with -check-alias-service, that service on it.
-    #[arg(long, value_name = "name", default_value = "", hide_default_value = true)]
-    check_alias_node: String,
+    #[arg(long, value_name = "name", value_parser = NonEmptyStringValueParser::new())]
+    check_alias_node: Option<String>,
     /// Id of the check. The default is service:<id of the service>.
     #[arg(long, value_name = "id", default_value = "", hide_default_value = true)]
     check_id: String,
@@ -99,8 +100,8 @@ pub struct CheckFlags {
     #[arg(long, value_name = "true|false", num_args = 0..=1, require_equals = true, default_missing_value = "true")]
     check_h2ping_use_tls: Option<bool>,
     /// -check-dns: the server to ask, address:port.
-    #[arg(long, value_name = "address", default_value = "", hide_default_value = true)]
-    check_dns_server: String,
+    #[arg(long, value_name = "address", value_parser = NonEmptyStringValueParser::new())]
+    check_dns_server: Option<String>,
     /// -check-dns: type of the question, A by default.
     #[arg(long, value_name = "type", default_value = "", hide_default_value = true)]
     check_dns_type: String,
@@ -108,8 +109,8 @@ pub struct CheckFlags {
     #[arg(long, value_name = "data")]
     check_dns_expect: Vec<String>,
     /// -check-args: run the command in this Docker container.
-    #[arg(long, value_name = "id", default_value = "", hide_default_value = true)]
-    check_docker_container_id: String,
+    #[arg(long, value_name = "id", value_parser = NonEmptyStringValueParser::new())]
+    check_docker_container_id: Option<String>,
     /// -check-docker-container-id: shell to run the command with.
     #[arg(long, value_name = "path", default_value = "", hide_default_value = true)]
     check_shell: String,
@@ -143,8 +144,11 @@ impl CheckFlags {
                 return Err(usage(text));
             }
         };
-        if let Some(flag) = given.iter().find(|flag| !belongs(flag, kind, &self.check_docker_container_id)) {
+        if let Some(flag) = given.iter().find(|flag| !belongs(flag, kind, self.check_docker_container_id.is_some())) {
             return Err(usage(format!("-{flag} has no meaning for a check by -{kind}.")));
+        }
+        if kind == "check-dns" && self.check_dns_server.is_none() {
+            return Err(usage("-check-dns asks a DNS server: say which by -check-dns-server.".to_owned()));
         }
         Ok(Some(self.spec(RUN.contains(&kind))))
     }
@@ -156,25 +160,25 @@ impl CheckFlags {
             notes: self.check_notes.clone(),
             status: self.check_status.clone(),
             ttl: self.check_ttl,
-            http: self.check_http.clone(),
+            http: self.check_http.clone().unwrap_or_default(),
             method: self.check_method.clone(),
             body: self.check_body.clone(),
             disable_redirects: self.check_disable_redirects,
-            tcp: self.check_tcp.clone(),
-            udp: self.check_udp.clone(),
-            h2ping: self.check_h2ping.clone(),
+            tcp: self.check_tcp.clone().unwrap_or_default(),
+            udp: self.check_udp.clone().unwrap_or_default(),
+            h2ping: self.check_h2ping.clone().unwrap_or_default(),
             h2ping_use_tls: self.check_h2ping_use_tls,
-            dns: self.check_dns.clone(),
-            dns_server: self.check_dns_server.clone(),
+            dns: self.check_dns.clone().unwrap_or_default(),
+            dns_server: self.check_dns_server.clone().unwrap_or_default(),
             dns_type: self.check_dns_type.clone(),
             dns_expect: self.check_dns_expect.clone(),
-            grpc: self.check_grpc.clone(),
+            grpc: self.check_grpc.clone().unwrap_or_default(),
             grpc_use_tls: self.check_grpc_use_tls,
             args: self.check_args.clone(),
-            docker_container_id: self.check_docker_container_id.clone(),
+            docker_container_id: self.check_docker_container_id.clone().unwrap_or_default(),
             shell: self.check_shell.clone(),
-            alias_node: self.check_alias_node.clone(),
-            alias_service: self.check_alias_service.clone(),
+            alias_node: self.check_alias_node.clone().unwrap_or_default(),
+            alias_service: self.check_alias_service.clone().unwrap_or_default(),
             tls_server_name: self.check_tls_server_name.clone(),
             tls_skip_verify: self.check_tls_skip_verify,
             interval: self.check_interval.or_else(|| runs.then_some(INTERVAL)),
@@ -195,16 +199,16 @@ impl CheckFlags {
     /// The flags that are given, in the order of the help.
     fn given(&self) -> Vec<&'static str> {
         let flags = [
-            ("check-http", !self.check_http.is_empty()),
-            ("check-tcp", !self.check_tcp.is_empty()),
-            ("check-udp", !self.check_udp.is_empty()),
-            ("check-grpc", !self.check_grpc.is_empty()),
-            ("check-h2ping", !self.check_h2ping.is_empty()),
-            ("check-dns", !self.check_dns.is_empty()),
+            ("check-http", self.check_http.is_some()),
+            ("check-tcp", self.check_tcp.is_some()),
+            ("check-udp", self.check_udp.is_some()),
+            ("check-grpc", self.check_grpc.is_some()),
+            ("check-h2ping", self.check_h2ping.is_some()),
+            ("check-dns", self.check_dns.is_some()),
             ("check-args", !self.check_args.is_empty()),
             ("check-ttl", self.check_ttl.is_some()),
-            ("check-alias-service", !self.check_alias_service.is_empty()),
-            ("check-alias-node", !self.check_alias_node.is_empty()),
+            ("check-alias-service", self.check_alias_service.is_some()),
+            ("check-alias-node", self.check_alias_node.is_some()),
             ("check-id", !self.check_id.is_empty()),
             ("check-name", !self.check_name.is_empty()),
             ("check-notes", !self.check_notes.is_empty()),
@@ -222,10 +226,10 @@ impl CheckFlags {
             ("check-disable-redirects", self.check_disable_redirects),
             ("check-grpc-use-tls", self.check_grpc_use_tls),
             ("check-h2ping-use-tls", self.check_h2ping_use_tls.is_some()),
-            ("check-dns-server", !self.check_dns_server.is_empty()),
+            ("check-dns-server", self.check_dns_server.is_some()),
             ("check-dns-type", !self.check_dns_type.is_empty()),
             ("check-dns-expect", !self.check_dns_expect.is_empty()),
-            ("check-docker-container-id", !self.check_docker_container_id.is_empty()),
+            ("check-docker-container-id", self.check_docker_container_id.is_some()),
             ("check-shell", !self.check_shell.is_empty()),
             ("check-tls-server-name", !self.check_tls_server_name.is_empty()),
             ("check-tls-skip-verify", self.check_tls_skip_verify),
@@ -253,14 +257,14 @@ const RUN: [&str; 7] =
     ["check-http", "check-tcp", "check-udp", "check-grpc", "check-h2ping", "check-dns", "check-args"];
 
 /// Whether a flag says something about a check of that kind.
-fn belongs(flag: &str, kind: &str, container: &str) -> bool {
+fn belongs(flag: &str, kind: &str, in_container: bool) -> bool {
     match flag {
         "check-method" | "check-header" | "check-body" | "check-disable-redirects" => kind == "check-http",
         "check-grpc-use-tls" => kind == "check-grpc",
         "check-h2ping-use-tls" => kind == "check-h2ping",
         "check-dns-server" | "check-dns-type" | "check-dns-expect" => kind == "check-dns",
         "check-docker-container-id" => kind == "check-args",
-        "check-shell" => kind == "check-args" && !container.is_empty(),
+        "check-shell" => kind == "check-args" && in_container,
         "check-tls-server-name" | "check-tls-skip-verify" => {
             matches!(kind, "check-http" | "check-grpc" | "check-h2ping")
         }
@@ -396,6 +400,8 @@ mod tests {
             (&["--check-tcp=t", "--check-method=PUT"], "-check-method has no meaning for a check by -check-tcp"),
             (&["--check-ttl=1s", "--check-interval=1s"], "-check-interval has no meaning for a check by -check-ttl"),
             (&["--check-args=a", "--check-shell=sh"], "-check-shell has no meaning for a check by -check-args"),
+            (&["--check-http="], "--check-http"),
+            (&["--check-dns=n"], "-check-dns asks a DNS server: say which by -check-dns-server"),
             (&["--check-http=h", "--check-interval=soon"], "--check-interval"),
             (&["--check-ttl=-1s"], "it must be more than nothing"),
             (&["--check-http=h", "--check-header=nothing"], "it must be name: value"),
@@ -413,16 +419,16 @@ mod tests {
         let command = CheckFlags::augment_args(clap::Command::new("register"));
         let known: Vec<String> = command.get_arguments().map(|arg| arg.get_id().as_str().replace('_', "-")).collect();
         let all = CheckFlags {
-            check_http: "x".into(),
-            check_tcp: "x".into(),
-            check_udp: "x".into(),
-            check_grpc: "x".into(),
-            check_h2ping: "x".into(),
-            check_dns: "x".into(),
+            check_http: Some("x".into()),
+            check_tcp: Some("x".into()),
+            check_udp: Some("x".into()),
+            check_grpc: Some("x".into()),
+            check_h2ping: Some("x".into()),
+            check_dns: Some("x".into()),
             check_args: vec!["x".into()],
             check_ttl: Some(INTERVAL),
-            check_alias_service: "x".into(),
-            check_alias_node: "x".into(),
+            check_alias_service: Some("x".into()),
+            check_alias_node: Some("x".into()),
             check_id: "x".into(),
             check_name: "x".into(),
             check_notes: "x".into(),
@@ -440,10 +446,10 @@ mod tests {
             check_disable_redirects: true,
             check_grpc_use_tls: true,
             check_h2ping_use_tls: Some(true),
-            check_dns_server: "x".into(),
+            check_dns_server: Some("x".into()),
             check_dns_type: "x".into(),
             check_dns_expect: vec!["x".into()],
-            check_docker_container_id: "x".into(),
+            check_docker_container_id: Some("x".into()),
             check_shell: "x".into(),
             check_tls_server_name: "x".into(),
             check_tls_skip_verify: true,
