@@ -140,6 +140,25 @@ fn a_reload_changes_the_watches_that_differ() {
 }
 
 #[test]
+fn a_registration_of_the_agent_is_watched_by_its_hash() {
+    let (_folder, [file]) = files();
+    let agent = Builder::dev()
+        .config(json!({
+            "service": {"name": "web", "id": "w1", "port": 1},
+            "watches": [{"type": "agent_service", "service_id": "w1", "args": appending(&file)}],
+        }))
+        .start();
+    told_times(&file, 1);
+    agent.put_ok("/v1/agent/service/register", &json!({"Name": "other", "Port": 9}));
+    for port in [2, 3] {
+        agent.put_ok("/v1/agent/service/register", &json!({"Name": "web", "ID": "w1", "Port": port}));
+        let told = told_times(&file, port);
+        assert_eq!(told[port - 1].1["Port"], port);
+    }
+    assert_eq!(told(&file).len(), 3);
+}
+
+#[test]
 fn an_http_handler_gets_the_json_as_a_request() {
     let server = HttpServer::start();
     server.set(Mode::Status(500, "not now".into()));

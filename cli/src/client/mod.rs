@@ -48,8 +48,19 @@ const ANSWER_TIMEOUT: Duration = Duration::from_secs(120);
 const MAX_ANSWER: usize = 256 << 20;
 /// The header that says which index an answer belongs to.
 const INDEX: &str = "x-consul-index";
+/// And the one that tells the hash, where there is one.
+const HASH: &str = "x-consul-contenthash";
 /// How much of an error's text is read.
 const MAX_ERROR: usize = 64 << 10;
+
+/// From where on a question waits for a change.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Mark {
+    /// The index of what is known; 0 for nothing.
+    pub index: u64,
+    /// The hash of what is known, where that is what the agent goes by; empty for nothing.
+    pub hash: String,
+}
 
 /// A client of one agent.
 pub struct Client {
@@ -104,22 +115,23 @@ impl Client {
         serde_json::from_slice(&bytes).map_err(|source| ClientError::Json { url, source })
     }
 
-    /// Asks and waits up to `wait` for a change (and the sixteenth agents add to it); gives the index the answer belongs
-    /// to, 0 if it tells none.
-    pub async fn indexed(&self, request: Request, wait: Duration) -> Result<(u64, Value), ClientError> {
+    /// Asks and waits up to `wait` for a change (and the sixteenth agents add to it); gives the index and the hash the
+    /// answer belongs to, where it tells them.
+    pub async fn marked(&self, request: Request, wait: Duration) -> Result<(Mark, Value), ClientError> {
         let url = self.url(&request);
         let limit = wait + wait / 16 + ANSWER_TIMEOUT;
         let exchange = async {
             let answer = self.exchange(Method::GET, &request, None).await?;
-            let index = answer.headers().get(INDEX).and_then(|value| value.to_str().ok()?.parse().ok()).unwrap_or(0);
-            Ok::<_, ClientError>((index, collect(answer.into_body(), MAX_ANSWER, &url).await?))
+            let field = |name| answer.headers().get(name).and_then(|value| value.to_str().ok()).unwrap_or_default();
+            let mark = Mark { index: field(INDEX).parse().unwrap_or(0), hash: field(HASH).to_owned() };
+            Ok::<_, ClientError>((mark, collect(answer.into_body(), MAX_ANSWER, &url).await?))
         };
-        let (index, bytes) = match timeout(limit, exchange).await {
+        let (mark, bytes) = match timeout(limit, exchange).await {
             Ok(result) => result?,
             Err(_) => return Err(ClientError::Timeout { url, seconds: limit.as_secs() }),
         };
         let value = serde_json::from_slice(&bytes).map_err(|source| ClientError::Json { url, source })?;
-        Ok((index, value))
+        Ok((mark, value))
     }
 
     /// Tells the agent to do something; the answer is of no interest.

@@ -105,6 +105,8 @@ fn parameters(args: &Args) -> Result<Parameters, CommandError> {
         key: args.key.clone(),
         prefix: args.prefix.clone(),
         service: args.service.clone(),
+        // As in Consul for configurations alone.
+        service_id: String::new(),
         tag: args.tag.clone(),
         passingonly,
         state: args.state.clone(),

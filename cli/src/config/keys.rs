@@ -392,6 +392,7 @@ static WATCH: Table = table(&[
     used("passingonly", Kind::Bool),
     used("prefix", Kind::Text),
     used("service", Kind::Text),
+    used("service_id", Kind::Text),
     used("stale", Kind::Bool),
     used("state", Kind::Text),
     used("tag", Kind::TextOrTexts),

@@ -45,6 +45,7 @@ mod tests {
     use serde_json::json;
 
     use super::*;
+    use crate::client::Mark;
 
     fn checked(given: serde_json::Value) -> (Result<Vec<Watching>, String>, Vec<String>) {
         let given: Vec<raw::Watch> = serde_json::from_value(given).unwrap();
@@ -97,7 +98,8 @@ mod tests {
         let flags =
             crate::config::AgentFlags { hcl: vec![text.into(), "data_dir = \"/d\"".into()], ..Default::default() };
         let config = crate::config::load(&flags).unwrap();
-        let requests: Vec<String> = config.watches.iter().map(|one| one.watch.request(0).target()).collect();
+        let requests: Vec<String> =
+            config.watches.iter().map(|one| one.watch.request(&Mark::default()).target()).collect();
         let expected = ["/v1/health/service/web?tag=a", "/v1/health/service/web?tag=a&tag=b&passing=1&stale"];
         assert_eq!(requests, expected);
         let Some(Handler::Http(http)) = config.watches.get(1).map(|one| &one.handler) else { panic!("it is one") };

@@ -4,9 +4,9 @@ use tokio::time::{Instant, sleep};
 
 use super::{
     plan::{Plan, Step},
-    spec::Watch,
+    spec::{WAIT, Watch},
 };
-use crate::client::{Client, ClientError};
+use crate::client::{Client, ClientError, Mark};
 
 /// A change.
 #[derive(Clone, Debug)]
@@ -31,8 +31,8 @@ pub trait Told {
 
 /// Asks once.
 pub async fn once(client: &Client, watch: &Watch) -> Result<Change, ClientError> {
-    let (index, json) = client.indexed(watch.request(0), super::spec::WAIT).await?;
-    Ok(Change { index, json: json.to_string() })
+    let (mark, json) = client.marked(watch.request(&Mark::default()), WAIT).await?;
+    Ok(Change { index: mark.index, json: json.to_string() })
 }
 
 /// Watches until whoever is told has had enough.
@@ -40,15 +40,15 @@ pub async fn run<T: Told>(client: &Client, watch: &Watch, told: &mut T) -> T::En
     let mut plan = Plan::default();
     loop {
         let asked = Instant::now();
-        match client.indexed(watch.request(plan.index()), super::spec::WAIT).await {
+        match client.marked(watch.request(plan.known()), WAIT).await {
             Err(error) => {
                 let wait = plan.failed();
                 told.failed(&error, wait);
                 sleep(wait).await;
             }
-            Ok((index, json)) => {
-                let json = json.to_string();
-                match plan.answered(index, &json, asked.elapsed()) {
+            Ok((mark, json)) => {
+                let (index, json) = (mark.index, json.to_string());
+                match plan.answered(mark, &json, asked.elapsed()) {
                     Step::Known(pause) => sleep(pause).await,
                     Step::New => {
                         if let Err(end) = told.change(&Change { index, json }).await {

@@ -6,7 +6,7 @@ use std::{collections::BTreeMap, fmt, time::Duration};
 
 use url::Url;
 
-use crate::client::request::Request;
+use crate::client::{Mark, request::Request};
 
 /// How long a server is let wait for a change.
 pub const WAIT: Duration = Duration::from_secs(300);
@@ -35,6 +35,8 @@ pub struct Parameters {
     pub prefix: String,
     /// Of `service` and `checks`.
     pub service: String,
+    /// Of `agent_service`.
+    pub service_id: String,
     /// Of `service`.
     pub tag: Vec<String>,
     /// Of `service`.
@@ -76,6 +78,8 @@ pub enum What {
     },
     /// All checks, those of a service, or those in a state.
     Checks(Checks),
+    /// One registration of the agent that is asked, by its id.
+    AgentService(String),
 }
 
 /// Which checks.
@@ -134,6 +138,8 @@ impl Watch {
             "checks" if !given.service.is_empty() => What::Checks(Checks::Of(given.service.clone())),
             "checks" if !given.state.is_empty() => What::Checks(Checks::In(given.state.clone())),
             "checks" => What::Checks(Checks::In("any".into())),
+            "agent_service" if given.service_id.is_empty() => return Err(WatchError::Missing("service_id")),
+            "agent_service" => What::AgentService(given.service_id.clone()),
             other => return Err(WatchError::Unsupported(other.to_owned())),
         };
         let strange = strange(given);
@@ -144,8 +150,8 @@ impl Watch {
         Ok(Self { what, datacenter, token, stale: given.stale })
     }
 
-    /// The question, from `index` on; 0 asks for what is there now.
-    pub fn request(&self, index: u64) -> Request {
+    /// The question, from what is known on; with nothing known it asks for what is there now.
+    pub fn request(&self, known: &Mark) -> Request {
         let mut request = match &self.what {
             What::Services => Request::new("/v1/catalog/services"),
             What::Nodes => Request::new("/v1/catalog/nodes"),
@@ -156,13 +162,18 @@ impl Watch {
             }
             What::Checks(Checks::Of(service)) => Request::new("/v1/health/checks").segment(service),
             What::Checks(Checks::In(state)) => Request::new("/v1/health/state").segment(state),
+            What::AgentService(id) => Request::new("/v1/agent/service").segment(id),
         };
         request = request.with_some("dc", &self.datacenter);
         if self.stale {
             request = request.present("stale");
         }
-        if index > 0 {
-            request = request.with("index", &index.to_string()).with("wait", &format!("{}s", WAIT.as_secs()));
+        let wait = format!("{}s", WAIT.as_secs());
+        if known.index > 0 {
+            request = request.with("index", &known.index.to_string()).with("wait", &wait);
+        }
+        if !known.hash.is_empty() {
+            request = request.with("hash", &known.hash).with("wait", &wait);
         }
         request
     }
@@ -176,6 +187,7 @@ impl fmt::Display for Watch {
             What::Service { name, .. } => write!(formatter, "service {name}"),
             What::Checks(Checks::Of(service)) => write!(formatter, "checks of service {service}"),
             What::Checks(Checks::In(state)) => write!(formatter, "checks in state {state}"),
+            What::AgentService(id) => write!(formatter, "service {id} of the agent"),
         }
     }
 }
@@ -200,6 +212,7 @@ fn strange(given: &Parameters) -> Vec<&'static str> {
         ("passingonly", given.passingonly, kind == "service"),
         ("prefix", !given.prefix.is_empty(), false),
         ("service", !given.service.is_empty(), matches!(kind, "service" | "checks")),
+        ("service_id", !given.service_id.is_empty(), kind == "agent_service"),
         ("state", !given.state.is_empty(), kind == "checks"),
         ("tag", !given.tag.is_empty(), kind == "service"),
     ];
@@ -361,10 +374,14 @@ mod tests {
             (serde_json::json!({"type": "checks", "state": "critical"}), "/v1/health/state/critical"),
         ] {
             let watch = Watch::new(&parameters(given)).unwrap();
-            assert_eq!(watch.request(0).target(), expected);
+            assert_eq!(watch.request(&Mark::default()).target(), expected);
             let joint = if expected.contains('?') { '&' } else { '?' };
-            assert_eq!(watch.request(7).target(), format!("{expected}{joint}index=7&wait=300s"));
+            let known = Mark { index: 7, ..Mark::default() };
+            assert_eq!(watch.request(&known).target(), format!("{expected}{joint}index=7&wait=300s"));
         }
+        let own = Watch::new(&parameters(serde_json::json!({"type": "agent_service", "service_id": "w1"}))).unwrap();
+        let known = Mark { hash: "ab".into(), ..Mark::default() };
+        assert_eq!(own.request(&known).target(), "/v1/agent/service/w1?hash=ab&wait=300s");
     }
 
     #[test]
@@ -373,6 +390,7 @@ mod tests {
             (serde_json::json!({}), "Watch type must be specified"),
             (serde_json::json!({"type": "bogus"}), "Unsupported watch type: bogus"),
             (serde_json::json!({"type": "service"}), "Must specify a single service to watch"),
+            (serde_json::json!({"type": "agent_service"}), "Must specify a single service_id to watch"),
             (serde_json::json!({"type": "key"}), "Must specify a single key to watch"),
             (serde_json::json!({"type": "keyprefix"}), "Must specify a single prefix to watch"),
             (
