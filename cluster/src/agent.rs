@@ -47,6 +47,9 @@ use crate::{
     rpc::message::{ApiRequest, ApiResponse},
 };
 
+/// How long a reload waits for the catalog to have what it changed.
+const RELOAD_TIME: Duration = Duration::from_secs(2);
+
 /// Why an agent could not start. Nothing was overwritten.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -389,10 +392,14 @@ impl Agent {
         let targets = local.reload(declared.services, declared.checks).await.map_err(|error| error.to_string())?;
         self.inner.health.reload(declared.discard_check_output);
         local.set_node_meta(|node| node.set_meta(declared.node_meta));
-        if let Err(error) = local.push(targets, Mode::Registered).await {
-            tracing::warn!(target: "agent", error = %error, "What was reloaded will be synchronised later");
-            local.request_comparison();
-        }
+        let pushed = tokio::time::timeout(RELOAD_TIME, local.push(targets, Mode::Registered)).await;
+        let later = match pushed {
+            Ok(Ok(())) => return Ok(()),
+            Ok(Err(error)) => error.to_string(),
+            Err(_) => format!("the catalog does not have it after {RELOAD_TIME:?}"),
+        };
+        tracing::warn!(target: "agent", error = later, "What was reloaded will be synchronised later");
+        local.request_comparison();
         Ok(())
     }
 

@@ -14,6 +14,9 @@ use crate::{
 /// with them. Give everything the agent is given: parts of a configuration are
 /// not valid alone.
 ///
+/// Services and checks that an agent would not start with are told, but as in
+/// Consul the configuration is valid; with -quiet it is not.
+///
 /// Examples:
 ///     usher validate /etc/usher.d
 ///     usher validate base.hcl services.json
@@ -23,7 +26,7 @@ pub struct Args {
     /// Read files as 'hcl' or 'json' whatever their names.
     #[arg(long, value_name = "format")]
     config_format: Option<String>,
-    /// Say nothing when all is well.
+    /// Say nothing when all is well, and fail with whatever an agent would not start with.
     #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true", default_value = "false")]
     quiet: bool,
     /// Files and folders.
@@ -44,7 +47,10 @@ pub fn run(args: &Args, out: &mut Output) -> Result<ExitCode, CommandError> {
     let config =
         config::examine(&flags).map_err(|error| CommandError::Other(format!("Config validation failed: {error}")))?;
     if args.quiet {
-        return Ok(ExitCode::SUCCESS);
+        return match config.refused.as_slice() {
+            [] => Ok(ExitCode::SUCCESS),
+            refused => Err(CommandError::Other(format!("Config validation failed: {}", refused.join("; ")))),
+        };
     }
     for warning in &config.warnings {
         out.problem(&warning.0);
@@ -96,5 +102,8 @@ mod tests {
             assert_eq!(validate(folder.path(), names, false), valid, "{names:?}");
             assert_eq!(validate(folder.path(), names, true), valid, "{names:?}");
         }
+        write("refused.json", "{\"data_dir\": \"/y\", \"bind_addr\": \"127.0.0.1\", \"service\": {\"port\": 1}}");
+        assert!(validate(folder.path(), &["refused.json"], false), "as in Consul");
+        assert!(!validate(folder.path(), &["refused.json"], true));
     }
 }

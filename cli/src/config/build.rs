@@ -398,6 +398,8 @@ fn services(raw: &Raw) -> Result<Vec<ServiceDefinition>, ConfigError> {
             );
             return Err(invalid(text));
         }
+        identity::check_meta(&service.meta)
+            .map_err(|problem| invalid(format!("invalid meta for service {}: {problem}", service.name)))?;
         services.push(service);
     }
     Ok(services)

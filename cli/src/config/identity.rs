@@ -62,9 +62,13 @@ pub(super) fn node_id(given: &str) -> Result<Option<String>, ConfigError> {
 
 /// Checks the pairs of a node by Consul's limits.
 pub(super) fn check_node_meta(meta: &BTreeMap<String, String>) -> Result<(), ConfigError> {
-    let failed = |problem: String| Err(ConfigError::Invalid(format!("node_meta invalid: {problem}")));
+    check_meta(meta).map_err(|problem| ConfigError::Invalid(format!("node_meta invalid: {problem}")))
+}
+
+/// The pairs of a node or a service; the error says what is wrong with which.
+pub(super) fn check_meta(meta: &BTreeMap<String, String>) -> Result<(), String> {
     if meta.len() > MAX_META_PAIRS {
-        return failed(format!("Node metadata cannot contain more than {MAX_META_PAIRS} key/value pairs"));
+        return Err(format!("Node metadata cannot contain more than {MAX_META_PAIRS} key/value pairs"));
     }
     for (key, value) in meta {
         let problem = if key.is_empty() {
@@ -80,7 +84,7 @@ pub(super) fn check_node_meta(meta: &BTreeMap<String, String>) -> Result<(), Con
         } else {
             continue;
         };
-        return failed(format!("Couldn't load metadata pair ('{key}', '{value}'): {problem}"));
+        return Err(format!("Couldn't load metadata pair ('{key}', '{value}'): {problem}"));
     }
     Ok(())
 }

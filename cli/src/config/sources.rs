@@ -80,13 +80,14 @@ pub(super) fn merge(flags: &AgentFlags) -> Result<Merged, ConfigError> {
     Ok(merged)
 }
 
-/// The services that files and folders declare, in order. Whatever else stands there is checked and passed over.
-pub fn services(paths: &[PathBuf]) -> Result<(Vec<ServiceDefinition>, Vec<Warning>), ConfigError> {
+/// The services that files and folders declare, in order. Whatever else stands there is checked and passed over;
+/// `to_register` says whether the services must be such as an agent takes.
+pub fn services(paths: &[PathBuf], to_register: bool) -> Result<(Vec<ServiceDefinition>, Vec<Warning>), ConfigError> {
     let mut merged = Merged::default();
     for path in paths {
         merged.read(path, None)?;
     }
-    if !merged.refused.is_empty() {
+    if to_register && !merged.refused.is_empty() {
         return Err(ConfigError::Refused(merged.refused));
     }
     let Some(Value::Array(items)) = merged.value.remove("services") else { return Ok((Vec::new(), merged.warnings)) };
@@ -196,6 +197,10 @@ impl Merged {
                 let place = first_path(&error).and_then(|path| parsed.positions.get(path)).copied();
                 failed(place, error.to_string())
             });
+        }
+        // A file that says nothing is one, as in HCL.
+        if text.trim().is_empty() {
+            return Ok(());
         }
         let value = serde_json::from_str(text).map_err(|error| {
             let (at, problem) = hcl::json_error(&error);

@@ -156,6 +156,15 @@ fn definitions_an_agent_would_refuse_are_told_with_their_file() {
 }
 
 #[test]
+fn a_file_may_say_nothing() {
+    let folder = tempfile::tempdir().unwrap();
+    for (name, text) in [("a.json", ""), ("b.json", " \n"), ("c.json", "null"), ("d.hcl", ""), ("e.json", "{}")] {
+        fs::write(folder.path().join(name), text).unwrap();
+    }
+    assert!(sources::merge(&files(&[folder.path().to_owned()])).is_ok());
+}
+
+#[test]
 fn json_and_hcl_mean_the_same() {
     let [json, hcl] = ["full.json", "full.hcl"].map(|name| sources::merge(&files(&[testdata(name)])).unwrap().value);
     for (name, value) in &json {

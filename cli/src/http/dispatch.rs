@@ -191,6 +191,7 @@ fn prepare<B>(
         return Err(Failure::new(StatusCode::FORBIDDEN, "Access is restricted"));
     }
     let params = Params::parse(head.uri.query().unwrap_or_default()).map_err(Failure::bad_request)?;
+    refuse_namespaces(route, &params, &head.headers)?;
     let cx = Cx {
         api: Arc::clone(api),
         options: Arc::clone(options),
@@ -207,6 +208,32 @@ fn prepare<B>(
     let uri = || head.uri.path_and_query().map_or_else(String::new, ToString::to_string);
     let asked = elsewhere.then(|| Asked { method: route.method, uri: uri() });
     Ok(Prepared::Handler(route, asked, cx, (!reads).then_some(body)))
+}
+
+/// What namespaces divide in Consul Enterprise: whoever asks for one here must not take everything for an answer.
+const DIVIDED: [&str; 9] = [
+    "/v1/agent/check",
+    "/v1/agent/health/",
+    "/v1/agent/service",
+    "/v1/catalog/deregister",
+    "/v1/catalog/node-services/",
+    "/v1/catalog/node/",
+    "/v1/catalog/register",
+    "/v1/catalog/service",
+    "/v1/health/",
+];
+
+fn refuse_namespaces(route: &Route, params: &Params, headers: &HeaderMap) -> Result<(), Failure> {
+    const HEADER: &str = "X-Consul-Namespace";
+    let given = match (params.value("ns"), header(headers, HEADER)) {
+        ("", "") => return Ok(()),
+        ("", _) => format!("header: \"{HEADER}\""),
+        (_, _) => "query parameter: \"ns\"".to_owned(),
+    };
+    if !DIVIDED.iter().any(|divided| route.pattern.starts_with(divided)) {
+        return Ok(());
+    }
+    Err(Failure::bad_request(format!("Invalid {given} - Namespaces are a Consul Enterprise feature")))
 }
 
 /// Reads the body, if there is one to read, and runs the handler, or has another agent run it.

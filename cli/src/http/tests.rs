@@ -240,6 +240,27 @@ async fn a_body_that_says_it_is_too_large_is_not_waited_for() {
 }
 
 #[tokio::test]
+async fn namespaces_are_refused_where_they_would_divide() {
+    let served = simple().await;
+    let told = served.ask("GET", "/v1/health/service/web?ns=x", "").await;
+    let text = "Bad request: Invalid query parameter: \"ns\" - Namespaces are a Consul Enterprise feature";
+    assert_eq!((told.status, told.body.as_str()), (400, text));
+    assert_eq!(served.ask("PUT", "/v1/agent/service/register?ns=x", "{\"Name\": \"a\"}").await.status, 400);
+    assert_eq!(served.ask("GET", "/v1/agent/services?ns=", "").await.status, 200);
+    assert_eq!(served.ask("GET", "/v1/catalog/nodes?ns=x", "").await.status, 200);
+}
+
+/// What curl sends of `curl 'http://…?filter=Service=="web"'`.
+#[tokio::test]
+async fn quotes_need_not_be_escaped() {
+    let served = simple().await;
+    served.register("web").await;
+    let told = served.ask("GET", "/v1/catalog/node-services/x?filter=Service==\"web\"", "").await;
+    assert_eq!(told.status, 200);
+    assert_eq!(told.json()["Services"][0]["Service"], "web");
+}
+
+#[tokio::test]
 async fn an_overlong_head_is_refused() {
     let options = Options { max_header_bytes: 16 * 1024, ..Options::default() };
     let served = served(options, Arc::new(AllowAll), None).await;

@@ -43,13 +43,12 @@ pub async fn run(args: &Args, client: &Client, out: &mut Output) -> Result<ExitC
 fn ids(args: &Args, out: &mut Output) -> Result<Vec<String>, CommandError> {
     match (args.id.as_str(), args.files.as_slice()) {
         ("", []) => Err(CommandError::Usage("Service deregistration requires at least one argument or -id.".into())),
-        ("", files) => {
-            let services = files::definitions(files, out)?;
-            Ok(services
-                .into_iter()
-                .map(|service| if service.id.is_empty() { service.name } else { service.id })
-                .collect())
-        }
+        ("", files) => match files::ids(files, out)? {
+            ids if ids.iter().any(String::is_empty) => {
+                Err(CommandError::Other("a service has neither id nor name: nothing was removed".into()))
+            }
+            ids => Ok(ids),
+        },
         (id, []) => Ok(vec![id.to_owned()]),
         _ => Err(CommandError::Usage("Service deregistration requires arguments or -id, not both.".into())),
     }

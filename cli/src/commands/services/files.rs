@@ -9,9 +9,19 @@ use crate::{commands::error::CommandError, config, output::Output};
 
 /// The services that stand in files and folders, in order; what is worth telling about them is told.
 pub fn definitions(paths: &[PathBuf], out: &mut Output) -> Result<Vec<ServiceDefinition>, CommandError> {
+    read(paths, true, out)
+}
+
+/// Their ids alone: to remove a service no more is needed.
+pub fn ids(paths: &[PathBuf], out: &mut Output) -> Result<Vec<String>, CommandError> {
+    let services = read(paths, false, out)?;
+    Ok(services.into_iter().map(|service| if service.id.is_empty() { service.name } else { service.id }).collect())
+}
+
+fn read(paths: &[PathBuf], to_register: bool, out: &mut Output) -> Result<Vec<ServiceDefinition>, CommandError> {
     let mut all = Vec::new();
     for path in paths {
-        let (services, warnings) = config::services(slice::from_ref(path))?;
+        let (services, warnings) = config::services(slice::from_ref(path), to_register)?;
         for warning in warnings {
             out.problem(warning.to_string());
         }
@@ -58,6 +68,19 @@ mod tests {
             r#"{"Name":"hcl","Checks":[{"TTL":"1h0m0s"}]}"#,
         ];
         assert_eq!(read, expected);
+    }
+
+    #[test]
+    fn to_remove_services_their_ids_are_enough() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("a.json");
+        fs::write(
+            &path,
+            r#"{"services": [{"id": "a1"}, {"name": "b", "check": {"tcp": "x"}}, {"name": "c", "id": "c1"}]}"#,
+        )
+        .unwrap();
+        let mut out = Output::new(io::sink(), io::sink());
+        assert_eq!(ids(&[path], &mut out).unwrap(), ["a1", "b", "c1"]);
     }
 
     #[test]
