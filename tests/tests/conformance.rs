@@ -36,7 +36,8 @@ files! {
     dns_raw dns_recursor dns_service_address dns_soa dns_tags_rfc2782 dns_truncate dns_ttl dns_udp_answer_limit
     dns_weights
     event
-    http_agent_check http_agent_check_run http_agent_config http_agent_health http_agent_self http_agent_service
+    http_agent_check http_agent_check_run http_agent_config http_agent_health http_agent_reports http_agent_self
+    http_agent_service
     http_agent_service_bad http_agent_service_checks http_agent_ttl_maint http_blocking http_catalog_read
     http_catalog_register http_config http_health_read http_near http_translate http_ways
     kv_basic kv_blocking kv_cas kv_limits
