@@ -119,8 +119,11 @@ fn the_layers_point_downwards() {
     ];
     for (folder, above) in layers {
         rule(&format!("{folder} knows nothing of what is above it"), |source| {
-            // A check that asks a resolver is a client of DNS; what Usher answers is none of its business.
-            let asks = source.path.starts_with("cluster/src/health/probe/dns") || source.path.ends_with("probe/dns.rs");
+            // Checks ask resolvers, as clients do: what Usher answers is none of their business.
+            let asks = ["dns", "names"].iter().any(|client| {
+                let module = format!("cluster/src/health/probe/{client}");
+                source.path.starts_with(&module) || source.path.ends_with(format!("{module}.rs"))
+            });
             if !source.path.starts_with(folder) || source.path.ends_with("hygiene.rs") || asks {
                 return vec![];
             }
