@@ -84,6 +84,7 @@ impl<'a> Edit<'a> {
         if !known {
             Arc::make_mut(&mut new).checks_index = self.index;
             self.state.nodes.insert(self.node.clone(), new);
+            self.state.note_above(&self.node);
             self.state.gone_nodes.remove(&self.node);
             self.changes.add(Topic::NodeChecks(self.node.clone()));
         }
@@ -109,6 +110,7 @@ impl<'a> Edit<'a> {
             self.checks_changed(&check.status);
         }
         self.forget_node_keys_of(name, &entry.node);
+        self.state.forget_above(name);
         self.state.gone_nodes.insert(name.clone(), self.index);
         self.node_list_changed();
         self.changes.add(Topic::Node(name.clone()));

@@ -180,6 +180,15 @@ impl State {
         self.nodes.get(name)
     }
 
+    /// Whether names of nodes end in a dot and `name` (lower case), as `b` in `a.b`. A partial catalog knows of none.
+    pub fn has_nodes_below(&self, name: &str) -> bool {
+        if self.above_nodes.is_empty() {
+            return false;
+        }
+        let mut found = self.above_nodes.range((Key::from(name), Key::default())..);
+        found.next().is_some_and(|(above, _)| **above == *name)
+    }
+
     /// The first node (by name) with that address.
     pub fn node_by_address(&self, address: IpAddr) -> Option<&Arc<NodeEntry>> {
         self.nodes_of(address).next().or_else(|| self.node_named_by(address))

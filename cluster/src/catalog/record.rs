@@ -276,6 +276,7 @@ impl Restore {
             for check in entry.checks.iter().filter(|check| check.status != Status::Passing) {
                 state.failing.insert((name.clone(), key(&check.id)), check.clone());
             }
+            state.note_above(&name);
             state.nodes.insert(name, Arc::new(entry));
         }
         let mut service_indexes = self.service_indexes;

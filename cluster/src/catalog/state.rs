@@ -23,6 +23,8 @@ pub struct State {
     pub(super) services: HashMap<Key, Arc<ServiceEntry>>,
     /// Node ids to node names.
     pub(super) node_ids: OrdMap<Key, Key>,
+    /// The names below which nodes with dots in theirs stand (`b` and `c.b` of `d.c.b`), with these nodes: few.
+    pub(super) above_nodes: OrdSet<(Key, Key)>,
     pub(super) node_addresses: OrdSet<(IpAddr, Key)>,
     /// Addresses instances registered of their own: address, service, node, id.
     pub(super) instance_addresses: OrdSet<(IpAddr, Key, Key, Key)>,
@@ -55,13 +57,27 @@ impl State {
     }
 
     /// Notes the last log entry that was applied to it, whether it changed anything or not.
-    pub(crate) fn set_as_of(&mut self, index: u64) {
+    pub fn set_as_of(&mut self, index: u64) {
         self.as_of = AsOf(index);
     }
 
     /// How autopilot works.
     pub fn autopilot(&self) -> &Autopilot {
         &self.autopilot
+    }
+
+    /// Notes what the name of a new node stands below.
+    pub(super) fn note_above(&mut self, node: &Key) {
+        for above in above(node) {
+            self.above_nodes.insert((above, node.clone()));
+        }
+    }
+
+    /// Forgets it again.
+    pub(super) fn forget_above(&mut self, node: &Key) {
+        for above in above(node) {
+            self.above_nodes.remove(&(above, node.clone()));
+        }
     }
 
     /// All nodes by name.
@@ -122,4 +138,9 @@ impl Indexes {
             Status::Other(_) => self.other = index,
         }
     }
+}
+
+/// The names behind each dot of a name.
+fn above(name: &Key) -> impl Iterator<Item = Key> {
+    name.match_indices('.').filter_map(|(at, _)| name.get(at + 1..)).map(Key::from)
 }
