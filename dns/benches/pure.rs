@@ -22,7 +22,7 @@ use usher_cluster::{
 };
 use usher_dns::{
     answer::{View, chase::Known},
-    fit::Transport,
+    client::{Client, Transport},
     policy::Policy,
     responder::Responder,
     zone::Zone,
@@ -87,7 +87,7 @@ fn question(name: &str, kind: u16, edns: Option<u16>) -> Vec<u8> {
 }
 
 fn ask(bencher: Bencher<'_, '_>, packets: &[Vec<u8>]) {
-    let (state, zone, known) = (catalog(), Zone::new(Policy::default()).unwrap(), Known::default());
+    let (state, zone, known) = (catalog(), Zone::new(Policy::of_consul()).unwrap(), Known::default());
     let view = View { state: &state, zone: &zone, authorizer: &AllowAll, known: &known, now: 1 };
     let mut responder = Responder::new(1);
     let mut reply = Vec::with_capacity(4096);
@@ -97,9 +97,9 @@ fn ask(bencher: Bencher<'_, '_>, packets: &[Vec<u8>]) {
         &packets[at]
     };
     (0..packets.len() * 2).for_each(|_| {
-        responder.respond(next(), Transport::Udp, &view, &mut reply);
+        responder.respond(next(), &Client::by(Transport::Udp), &view, &mut reply);
     });
-    bencher.bench_local(|| responder.respond(next(), Transport::Udp, &view, &mut reply));
+    bencher.bench_local(|| responder.respond(next(), &Client::by(Transport::Udp), &view, &mut reply));
 }
 
 fn all(kind: u16) -> Vec<Vec<u8>> {

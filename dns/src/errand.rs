@@ -15,9 +15,9 @@ use usher_cluster::catalog::{Interest, Lease, Unavailable};
 
 use crate::{
     answer::chase::Known,
-    fit::Transport,
+    client::Client,
     recurse,
-    responder::{Errand, Outcome, Planned, Responder},
+    responder::{Errand, Failure, Outcome, Responder},
     serve::shared::Shared,
     zone::Zone,
 };
@@ -31,53 +31,20 @@ const ROUNDS_MAX: usize = 8;
 /// Of these, most in which names of others are found out.
 const NAME_ROUNDS_MAX: usize = 4;
 
-/// How an errand went.
-pub(crate) enum Done<T> {
-    /// The answer was made.
-    Made(T),
-    /// A recursor answered the question itself.
-    PassedOn(Vec<u8>),
-    /// Nobody who was needed answered.
-    Failed,
-}
-
-/// Does what the request needs done elsewhere, and replies over UDP.
-pub(crate) async fn reply(shared: &Shared, packet: &[u8], errand: Errand) -> Vec<u8> {
-    let transport = Transport::Udp;
-    let seed = rand::random();
-    let answer = |known: &Known| {
-        let moment = shared.moment();
-        let mut reply = Vec::new();
-        // The same seed each time: the same instances are drawn, and need the same names.
-        let outcome = Responder::new(seed).respond(packet, transport, &shared.view(&moment, Some(known)), &mut reply);
-        match outcome {
-            Outcome::Replied => Planned::Made(reply),
-            Outcome::Dropped => Planned::Dropped,
-            Outcome::Elsewhere(errand) => Planned::Elsewhere(errand),
-        }
-    };
-    match carry_out(shared, packet, transport, errand, answer).await {
-        Done::Made(reply) | Done::PassedOn(reply) => reply,
-        Done::Failed => {
-            let mut reply = Vec::new();
-            Responder::new(seed).fail(packet, &shared.zone(), &mut reply);
-            reply
-        }
-    }
-}
-
-/// Does what the request needs done elsewhere, and has the answer made with what was found out.
-pub(crate) async fn carry_out<T>(
-    shared: &Shared,
-    packet: &[u8],
-    transport: Transport,
-    errand: Errand,
-    answer: impl Fn(&Known) -> Planned<T>,
-) -> Done<T> {
+/// Does what the request needs done elsewhere, and replies.
+pub(crate) async fn reply(shared: &Shared, packet: &[u8], errand: Errand, client: &Client) -> Vec<u8> {
     let rounds =
         Rounds { shared, zone: shared.zone(), known: Known::default(), asked: HashSet::new(), held: Vec::new() };
-    let done = tokio::time::timeout(TIME_MAX, rounds.run(packet, transport, errand, answer)).await;
-    done.unwrap_or(Done::Failed)
+    let done = tokio::time::timeout(TIME_MAX, rounds.run(packet, client, errand)).await;
+    done.unwrap_or(Err(Failure::NO_RECURSOR)).unwrap_or_else(|failure| failed(shared, packet, failure, client))
+}
+
+/// The reply to a request that cannot be answered.
+pub(crate) fn failed(shared: &Shared, packet: &[u8], failure: Failure, client: &Client) -> Vec<u8> {
+    let moment = shared.moment();
+    let mut reply = Vec::new();
+    Responder::new(0).fail(packet, failure, client, &shared.view(&moment, None), &mut reply);
+    reply
 }
 
 /// What was found out for one request.
@@ -91,24 +58,20 @@ struct Rounds<'s> {
 }
 
 impl Rounds<'_> {
-    async fn run<T>(
-        mut self,
-        packet: &[u8],
-        transport: Transport,
-        mut errand: Errand,
-        answer: impl Fn(&Known) -> Planned<T>,
-    ) -> Done<T> {
+    async fn run(mut self, packet: &[u8], client: &Client, mut errand: Errand) -> Result<Vec<u8>, Failure> {
+        // The same seed each time: the same instances are drawn, and need the same names.
+        let seed = rand::random();
         let mut name_rounds = 0;
         for _ in 0..ROUNDS_MAX {
             match errand {
                 Errand::Forward => {
-                    let passed_on = recurse::forward(&self.zone, packet, transport).await;
-                    return passed_on.map_or(Done::Failed, Done::PassedOn);
+                    let passed_on = recurse::forward(&self.zone, packet, client.transport).await;
+                    return passed_on.ok_or(Failure::NO_RECURSOR);
                 }
                 Errand::Fetch(interests) => {
                     if let Err(error) = self.fetch(interests).await {
                         tracing::debug!(%error, "cannot answer a DNS question");
-                        return Done::Failed;
+                        return Err(Failure::NO_SERVER);
                     }
                 }
                 Errand::Names(_) if name_rounds >= NAME_ROUNDS_MAX => self.known.close(),
@@ -117,13 +80,16 @@ impl Rounds<'_> {
                     self.find_out(names).await;
                 }
             }
-            match answer(&self.known) {
-                Planned::Elsewhere(next) => errand = next,
-                Planned::Made(made) => return Done::Made(made),
-                Planned::Dropped | Planned::Rejected(_) => return Done::Failed,
+            let moment = self.shared.moment();
+            let view = self.shared.view(&moment, Some(&self.known));
+            let mut reply = Vec::new();
+            match Responder::new(seed).respond(packet, client, &view, &mut reply) {
+                Outcome::Elsewhere(next) => errand = next,
+                Outcome::Replied => return Ok(reply),
+                Outcome::Dropped => return Err(Failure::NO_SERVER),
             }
         }
-        Done::Failed
+        Err(Failure::NO_RECURSOR)
     }
 
     async fn fetch(&mut self, interests: Vec<Interest>) -> Result<(), Unavailable> {

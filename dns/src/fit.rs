@@ -6,30 +6,30 @@
 //!
 //! | rule | here |
 //! |---|---|
+//! | UDP: no more than `udp_payload_size` bytes, whatever the client takes | [`Limit`] |
 //! | UDP without EDNS, or with at most 512 bytes: at most `min(8, udp_answer_limit)` answers of a service | [`plain_answers`] |
 //! | when these are cut, the length counts with every name in full, else compressed | [`fit`] |
 //! | an answer that is cut keeps one address for each target it names, and no other additional record | `sync` |
 //! | the reference leaves 7 bytes free and forgets its own OPT; here all of the message is within the size | [`Limit`] |
-//! | TC only with `enable_truncate`, and where nothing at all could be sent | [`fit`] |
+//! | TC as the settings say, and where nothing at all could be sent | [`Truncation`] |
 //! | other answers (the reference sends them at any length): additional records go, then answers with TC | `whole` |
 //! | TCP: 65,523 bytes, 4,096 answers, 1,024 of SRV | [`Limit`] |
-//!
-//! RFC 9715 asks for no more than 1,400 bytes over UDP; what the client asks for is kept to, as the reference does.
 
 use crate::{
     answer::{Answer, Cut},
+    client::{Client, Transport},
+    policy::{Policy, Truncation},
     wire::{
-        HEADER, kind,
+        HEADER,
+        edns::Edns,
+        kind,
         record::{Data, Record},
-        request::Edns,
     },
     zone::Zone,
 };
 
 /// Size of a UDP message whatever the client (RFC 1035 2.3.4).
 const UDP_MIN: usize = 512;
-/// Largest UDP message: a datagram's most, less room for the headers below.
-const UDP_MAX: usize = 65_467;
 /// What the reference leaves free of a UDP message's size.
 const UDP_FREE: usize = 7;
 /// Most answers over UDP without EDNS, whatever the settings.
@@ -49,15 +49,6 @@ const REACH: usize = 0x3fff;
 /// The reference looks for the best cut when it is this much over, and drops answers one by one below.
 const FAR_OVER: usize = 100;
 
-/// What carries the message.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Transport {
-    /// Datagrams.
-    Udp,
-    /// A stream.
-    Tcp,
-}
-
 /// What a message may be.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Limit {
@@ -75,26 +66,27 @@ pub struct Limit {
 
 impl Limit {
     /// The limit of the reply to a request with this EDNS and type.
-    pub fn new(transport: Transport, edns: Option<&Edns>, kind: u16, zone: &Zone) -> Self {
-        let opt = edns.map_or(0, |edns| 11 + edns.subnet.map_or(0, |subnet| 8 + subnet.bytes().len()));
-        if transport == Transport::Tcp {
+    pub fn new(client: &Client, edns: Option<&Edns>, kind: u16, zone: &Zone) -> Self {
+        if client.transport == Transport::Tcp {
             let most = if kind == kind::SRV { TCP_SRV_MAX } else { TCP_ANSWERS_MAX };
-            return Self { max: TCP_MAX, fill: TCP_FILL.min(TCP_MAX - opt), opt, most, plain: false };
+            return Self { max: TCP_MAX, fill: TCP_FILL, opt: 0, most, plain: false };
         }
-        let max = edns.map_or(UDP_MIN, |edns| usize::from(edns.size).clamp(UDP_MIN, UDP_MAX));
+        let most_bytes = usize::from(zone.policy.udp_payload_to(client.address)).max(UDP_MIN);
+        let max = edns.map_or(UDP_MIN, |edns| usize::from(edns.size).clamp(UDP_MIN, most_bytes));
         let plain = max == UDP_MIN;
-        let most = if plain { plain_answers(zone) } else { max / ANSWER_MIN };
-        Self { max, fill: max - UDP_FREE.max(opt), opt, most, plain }
+        let most = if plain { plain_answers(kind, zone) } else { max / ANSWER_MIN };
+        let fill = if zone.policy.strict() { max } else { max - UDP_FREE };
+        Self { max, fill, opt: 0, most, plain }
     }
 
-    /// Most bytes of a message that is certainly not cut.
-    pub fn most_bytes(&self) -> usize {
-        self.max.min(self.fill + self.opt)
+    /// The same for a reply with an OPT record of so many bytes (0 for none).
+    pub fn with_opt(self, opt: usize) -> Self {
+        Self { opt, fill: self.fill.min(self.max.saturating_sub(opt)), ..self }
     }
 
-    /// Bytes of the reply's OPT record.
-    pub fn opt_bytes(&self) -> usize {
-        self.opt
+    /// Most bytes of the message.
+    pub fn max_bytes(&self) -> usize {
+        self.max
     }
 }
 
@@ -152,9 +144,14 @@ pub struct Scratch {
     steps: Vec<(usize, usize)>,
 }
 
-/// Most answers of a service over UDP without EDNS.
-pub fn plain_answers(zone: &Zone) -> usize {
-    zone.policy.udp_answer_limit.min(UDP_ANSWERS_MAX)
+/// Most answers of a service over UDP without EDNS. By the letter of the RFCs `a_record_limit`, if it is set, means what
+/// it says there, too.
+pub fn plain_answers(kind: u16, zone: &Zone) -> usize {
+    let Policy { a_record_limit, udp_answer_limit, .. } = zone.policy;
+    if zone.policy.strict() && a_record_limit > 0 && matches!(kind, kind::A | kind::AAAA | kind::ANY) {
+        return a_record_limit;
+    }
+    udp_answer_limit.min(UDP_ANSWERS_MAX)
 }
 
 /// Decides what goes. `measure` writes a plan and says its length; the plan returned is the one written last.
@@ -175,7 +172,7 @@ pub fn fit(
 
 /// Cuts the answer to a question of our own, as that of a client without EDNS.
 pub fn shorten_inner(answer: &mut Answer<'_>, question: &[u8], zone: &Zone) {
-    answer.answers.truncate(plain_answers(zone));
+    answer.answers.truncate(plain_answers(kind::ANY, zone));
     let mut length = HEADER + question.len() + 5;
     let fits = answer.answers.iter().take_while(|record| {
         length += 2 + Record::FIXED + record.data.len(question, &answer.kept);
@@ -258,7 +255,12 @@ impl Fitting<'_, '_> {
     fn cut(&self, kept: usize, scratch: &Scratch) -> Plan {
         let picked = kept.checked_sub(1).and_then(|last| scratch.steps.get(last)).map_or(0, |(_, picked)| *picked);
         let short = kept < self.answer.answers.len() || self.answer.more;
-        let truncated = short && self.zone.policy.enable_truncate;
+        let by_size = if self.limit.plain { kept < self.answer.answers.len().min(self.limit.most) } else { short };
+        let truncated = match self.zone.policy.truncation {
+            Truncation::Never => false,
+            Truncation::BySize => by_size || (short && kept == 0),
+            Truncation::Always => short,
+        };
         Plan { answers: kept, additional: Additional::Picked(picked), truncated }
     }
 

@@ -12,8 +12,11 @@
 #![deny(unsafe_code)]
 
 pub mod answer;
+pub mod client;
+mod cookie;
 mod errand;
 pub mod fit;
+mod limit;
 pub mod name;
 pub mod policy;
 mod recurse;

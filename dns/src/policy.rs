@@ -1,10 +1,44 @@
 //! How answers are to be made: the agent's DNS settings as the answering side needs them.
 
-use std::{net::SocketAddr, time::Duration};
+use std::{
+    net::{IpAddr, SocketAddr},
+    time::Duration,
+};
+
+/// The least size of UDP messages (RFC 1035 2.3.4).
+pub const UDP_PAYLOAD_MIN: u16 = 512;
+/// A size no path on the Internet fragments (RFC 9715 section 3.1).
+pub const UDP_PAYLOAD_SIZE: u16 = 1232;
+/// The largest UDP message: a datagram's most, less room for the headers below.
+pub const UDP_PAYLOAD_MAX: u16 = 65_467;
+
+/// Whose letter is kept where Consul and the RFCs ask for different things.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Compat {
+    /// That of the RFCs: a zone other name servers can trust.
+    #[default]
+    Rfc,
+    /// That of Consul 1.8.
+    Consul,
+}
+
+/// When an answer that was cut says so (TC).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Truncation {
+    /// Never.
+    Never,
+    /// When it was too large for the client, but not when a setting limits the number of its records.
+    #[default]
+    BySize,
+    /// Whenever a record was left out.
+    Always,
+}
 
 /// Settings of the DNS interface (`dns_config` and what belongs to it), validated. Replaced as a whole on reload.
 #[derive(Clone, Debug)]
 pub struct Policy {
+    /// Whose letter is kept.
+    pub compat: Compat,
     /// This agent's node name.
     pub node_name: String,
     /// This agent's datacenter, lower case.
@@ -19,8 +53,22 @@ pub struct Policy {
     pub service_ttl: Vec<(String, Duration)>,
     /// Leave out instances that warn.
     pub only_passing: bool,
-    /// Set TC on UDP answers that were cut.
-    pub enable_truncate: bool,
+    /// When a UDP answer that was cut says so.
+    pub truncation: Truncation,
+    /// Most bytes of a UDP message, whatever the client takes; at least 512. Not set: [`UDP_PAYLOAD_SIZE`], but what they
+    /// take for clients on this host, which no path lies before.
+    pub udp_payload_size: Option<u16>,
+    /// Answer questions of type ANY with one small record (RFC 8482).
+    pub minimal_any: bool,
+    /// Most equal replies a second to one network over UDP; 0 for no limit.
+    pub responses_per_second: u32,
+    /// The secret of DNS cookies: equal for servers behind one address. Without one no cookies are given.
+    pub cookie_secret: Option<[u8; 16]>,
+    /// Zones below the domains, and reverse zones, that are delegated to this server on their own: each has its own SOA
+    /// and NS. Names without a trailing dot, lower case.
+    pub zone_cuts: Vec<String>,
+    /// Host names given as the zones' name servers, instead of the cluster's servers.
+    pub name_servers: Vec<String>,
     /// Most answers over UDP without EDNS.
     pub udp_answer_limit: usize,
     /// Most A, AAAA or ANY answers; 0 for no limit.
@@ -39,6 +87,34 @@ pub struct Policy {
     pub recursor_timeout: Duration,
     /// Ask recursors in random order.
     pub recursor_random: bool,
+}
+
+impl Policy {
+    /// The settings Consul starts with.
+    pub fn of_consul() -> Self {
+        Self {
+            compat: Compat::Consul,
+            truncation: Truncation::Never,
+            udp_payload_size: Some(UDP_PAYLOAD_MAX),
+            ..Self::default()
+        }
+    }
+
+    /// The size of UDP messages this server says it takes, and sends by default (RFC 6891 6.2.5).
+    pub fn advertised(&self) -> u16 {
+        self.udp_payload_size.unwrap_or(UDP_PAYLOAD_SIZE)
+    }
+
+    /// Most bytes of a UDP message to a client at `address`.
+    pub fn udp_payload_to(&self, address: Option<IpAddr>) -> u16 {
+        let on_this_host = address.is_some_and(|address| address.is_loopback());
+        self.udp_payload_size.unwrap_or(if on_this_host { UDP_PAYLOAD_MAX } else { UDP_PAYLOAD_SIZE })
+    }
+
+    /// Whether the RFCs' letter is kept.
+    pub fn strict(&self) -> bool {
+        self.compat == Compat::Rfc
+    }
 }
 
 /// SOA timers, seconds.
@@ -63,6 +139,7 @@ impl Default for Soa {
 impl Default for Policy {
     fn default() -> Self {
         Self {
+            compat: Compat::default(),
             node_name: String::new(),
             datacenter: "dc1".into(),
             domain: "consul".into(),
@@ -70,7 +147,13 @@ impl Default for Policy {
             node_ttl: Duration::ZERO,
             service_ttl: Vec::new(),
             only_passing: false,
-            enable_truncate: false,
+            truncation: Truncation::default(),
+            udp_payload_size: None,
+            minimal_any: false,
+            responses_per_second: 0,
+            cookie_secret: None,
+            zone_cuts: Vec::new(),
+            name_servers: Vec::new(),
             udp_answer_limit: 3,
             a_record_limit: 0,
             disable_compression: false,

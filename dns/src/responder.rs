@@ -7,18 +7,44 @@
 //!
 //! Both shells go through here. Each thread has its own responder.
 
+use std::{net::IpAddr, time::Duration};
+
 use usher_cluster::catalog::Interest;
 
 use crate::{
     answer::{Answer, Desk, Store, View, answer},
-    fit::{Limit, Plan, Scratch, Transport, fit},
+    client::{Client, Transport},
+    cookie,
+    fit::{Limit, Plan, Scratch, fit},
+    limit::{self, Limiter},
+    policy::Compat,
     wire::{
+        edns::{CookieOption, Edns, Opt},
         flag, rcode,
         request::{Request, Verdict},
+        word,
         writer::{Section, Style, Tools, Writer},
     },
-    zone::Zone,
 };
+
+/// The blocks that padded replies are filled up to (RFC 8467 4.1).
+const PADDING_BLOCK: usize = 468;
+
+/// Why a question fails that had to be found out elsewhere: an info code of RFC 8914 and words.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Failure {
+    code: u16,
+    words: &'static str,
+}
+
+impl Failure {
+    /// Too many questions wait for others already.
+    pub const BUSY: Self = Self { code: 0, words: "too many questions wait for others already" };
+    /// No server of the cluster told what is not held here.
+    pub const NO_SERVER: Self = Self { code: 14, words: "no server of the cluster could be asked" };
+    /// No recursor answered.
+    pub const NO_RECURSOR: Self = Self { code: 22, words: "no recursor answered" };
+}
 
 /// What became of a request.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -63,6 +89,8 @@ impl std::ops::Sub for Counts {
 /// The memory of the pure path.
 pub struct Responder {
     counts: Counts,
+    limiter: Limiter,
+    share: u32,
     request: Request,
     desk: Desk,
     store: Store,
@@ -81,11 +109,18 @@ impl Responder {
     pub fn new(seed: u64) -> Self {
         Self {
             counts: Counts::default(),
+            limiter: Limiter::default(),
+            share: 1,
             request: Request::default(),
             desk: Desk::new(seed),
             store: Store::default(),
             pen: Pen::default(),
         }
+    }
+
+    /// The same as one of `responders` that answer together: a limited rate is divided among them.
+    pub fn one_of(self, responders: usize) -> Self {
+        Self { share: u32::try_from(responders).unwrap_or(u32::MAX).max(1), ..self }
     }
 
     /// How many questions were asked so far.
@@ -94,126 +129,153 @@ impl Responder {
     }
 
     /// Replies to `packet` into `out`, which is emptied first.
-    pub fn respond(&mut self, packet: &[u8], transport: Transport, view: &View<'_>, out: &mut Vec<u8>) -> Outcome {
-        let style = Style { compress: !view.zone.policy.disable_compression, share_targets: true };
-        let write = |request: &Request, answer: &Answer<'_>, limit: &Limit, pen: &mut Pen| {
-            let Pen { tools, scratch } = pen;
-            let write = |plan: &Plan, scratch: &Scratch| written(out, tools, request, answer, plan, scratch, style);
-            fit(answer, request.name.wire(), limit, view.zone, scratch, write);
-        };
-        match self.request.read(packet) {
+    pub fn respond(&mut self, packet: &[u8], client: &Client, view: &View<'_>, out: &mut Vec<u8>) -> Outcome {
+        let outcome = self.reply(packet, client, view, out);
+        if outcome == Outcome::Replied && view.zone.policy.responses_per_second > 0 {
+            return self.limited(client, view, out);
+        }
+        outcome
+    }
+
+    fn reply(&mut self, packet: &[u8], client: &Client, view: &View<'_>, out: &mut Vec<u8>) -> Outcome {
+        let Self { counts, request, desk, store, pen, .. } = self;
+        match request.read(packet, view.zone.policy.compat) {
             Verdict::Drop => return Outcome::Dropped,
             Verdict::Reject { rcode, question } => {
-                reject(&self.request, rcode, question, &mut self.pen.tools, out);
+                let flags = request.reject_flags(rcode) | low(rcode);
+                let by_letter = request.edns.filter(|_| view.zone.policy.strict());
+                bare(request, question, flags, opt(by_letter, rcode, None, client, view), pen, view, out);
                 return Outcome::Replied;
             }
             Verdict::Answer => {}
         }
-        self.answered(transport, view, write).map_or_else(Outcome::Elsewhere, |()| Outcome::Replied)
-    }
-
-    /// Makes the answer and hands it with its plan to `take`: for a shell that writes messages itself. `measure` says
-    /// how long such a message is; it is asked only about those that might be too long.
-    pub fn plan<T>(
-        &mut self,
-        packet: &[u8],
-        transport: Transport,
-        view: &View<'_>,
-        measure: impl Fn(&Request, &Answer<'_>, &Plan, &Scratch) -> usize,
-        take: impl FnOnce(&Request, &Answer<'_>, &Plan, &Scratch) -> T,
-    ) -> Planned<T> {
-        match self.request.read(packet) {
-            Verdict::Drop => return Planned::Dropped,
-            Verdict::Reject { rcode, .. } => return Planned::Rejected(rcode),
-            Verdict::Answer => {}
-        }
-        let mut taken = None;
-        let made = self.answered(transport, view, |request, answer, limit, pen| {
-            let Pen { scratch, .. } = pen;
-            // In full a message is never shorter than compressed: one that fits in full need not be written to know.
-            let measure = |plan: &Plan, scratch: &Scratch| {
-                let length = in_full(request, answer, plan, scratch, limit);
-                if length <= limit.most_bytes() { length } else { measure(request, answer, plan, scratch) }
-            };
-            let plan = fit(answer, request.name.wire(), limit, view.zone, scratch, measure);
-            taken = Some(take(request, answer, &plan, scratch));
-        });
-        match (made, taken) {
-            (Ok(()), Some(taken)) => Planned::Made(taken),
-            (Ok(()), None) => Planned::Dropped,
-            (Err(errand), _) => Planned::Elsewhere(errand),
-        }
-    }
-
-    fn answered(
-        &mut self,
-        transport: Transport,
-        view: &View<'_>,
-        write: impl FnOnce(&Request, &Answer<'_>, &Limit, &mut Pen),
-    ) -> Result<(), Errand> {
-        let Self { counts, request, desk, store, pen } = self;
         match request.name.label(request.name.labels().saturating_sub(1)) {
             b"arpa" => counts.reverse += 1,
             _ => counts.domain += 1,
         }
-        let limit = Limit::new(transport, request.edns.as_ref(), request.kind, view.zone);
+        let limit = Limit::new(client, request.edns.as_ref(), request.kind, view.zone);
         let mut made = store.lend();
         answer(request, limit.most, view, desk, &mut made);
-        let done = match errand(&mut made) {
-            Some(errand) => Err(errand),
+        let outcome = match errand(&mut made) {
+            Some(errand) => Outcome::Elsewhere(errand),
             None => {
-                write(request, &made, &limit, pen);
-                Ok(())
+                reply(request, &made, limit, client, pen, view, out);
+                Outcome::Replied
             }
         };
         store.keep(made);
-        done
+        outcome
+    }
+
+    /// What becomes of the reply in `out` if only so many may be sent.
+    fn limited(&mut self, client: &Client, view: &View<'_>, out: &mut Vec<u8>) -> Outcome {
+        let Self { request, limiter, share, pen, .. } = self;
+        let Some(address) = client.address.filter(|_| client.transport == Transport::Udp) else {
+            return Outcome::Replied;
+        };
+        if has_good_cookie(request.edns.as_ref(), address, view) {
+            return Outcome::Replied;
+        }
+        let most = (view.zone.policy.responses_per_second / *share).max(1);
+        match limiter.judge(address, said(request, out), most, view.now) {
+            limit::Verdict::Send => Outcome::Replied,
+            limit::Verdict::Drop => {
+                out.clear();
+                Outcome::Dropped
+            }
+            limit::Verdict::CutDown => {
+                let why = Some((0, &b"too many replies to this network: ask over TCP, or with a cookie"[..]));
+                let opt = opt(request.edns, rcode::NOERROR, why, client, view);
+                bare(request, true, request.reply_flags() | flag::TC, opt, pen, view, out);
+                Outcome::Replied
+            }
+        }
     }
 
     /// Writes SERVFAIL in reply to `packet`: what had to be found out elsewhere could not be.
-    pub fn fail(&mut self, packet: &[u8], zone: &Zone, out: &mut Vec<u8>) -> Outcome {
-        if self.request.read(packet) != Verdict::Answer {
+    pub fn fail(
+        &mut self,
+        packet: &[u8],
+        failure: Failure,
+        client: &Client,
+        view: &View<'_>,
+        out: &mut Vec<u8>,
+    ) -> Outcome {
+        let Self { request, pen, .. } = self;
+        if request.read(packet, view.zone.policy.compat) != Verdict::Answer {
             return Outcome::Dropped;
         }
-        let flags = failed_flags(&self.request);
-        let style = Style { compress: !zone.policy.disable_compression, share_targets: true };
-        let request = &self.request;
-        let mut writer = Writer::begin(out, &mut self.pen.tools, request, &[], flags, style);
-        writer.question(request);
-        if let Some(edns) = &request.edns {
-            writer.edns(edns);
-        }
-        writer.finish();
+        let why = (failure.code, failure.words.as_bytes());
+        let opt = opt(request.edns, rcode::SERVFAIL, Some(why), client, view);
+        let flags = request.reply_flags() | flag::RA | low(rcode::SERVFAIL);
+        bare(request, true, flags, opt, pen, view, out);
         Outcome::Replied
     }
 }
 
-/// What became of a request whose reply is written elsewhere.
-#[derive(Debug)]
-pub enum Planned<T> {
-    /// It deserves no reply.
-    Dropped,
-    /// It is refused with this code.
-    Rejected(u8),
-    /// The answer was taken.
-    Made(T),
-    /// Others have to be asked first.
-    Elsewhere(Errand),
+/// What the reply in `out` says.
+fn said<'r>(request: &'r Request, out: &[u8]) -> limit::Kind<'r> {
+    let code = word(out, 2).unwrap_or(0) & 15;
+    let has_answers = word(out, 6).is_some_and(|answers| answers > 0);
+    match u8::try_from(code).unwrap_or(rcode::SERVFAIL) {
+        rcode::NOERROR if has_answers => limit::Kind::Answer(request.name.wire(), request.kind),
+        rcode::NOERROR | rcode::NXDOMAIN => limit::Kind::Negative,
+        _ => limit::Kind::Error,
+    }
 }
 
-/// The flags of a reply.
-pub fn flags(request: &Request, answer: &Answer<'_>, plan: &Plan) -> u16 {
-    let set = |bit: u16, on: bool| if on { bit } else { 0 };
-    request.reply_flags()
-        | set(flag::AA, answer.authoritative)
-        | set(flag::TC, plan.truncated)
-        | set(flag::RA, answer.recursion)
-        | u16::from(answer.rcode)
+fn has_good_cookie(edns: Option<&Edns>, client: IpAddr, view: &View<'_>) -> bool {
+    let (Some(Edns { cookie: CookieOption::Both(theirs, Some(ours)), .. }), Some(secret)) =
+        (edns, view.zone.policy.cookie_secret.as_ref())
+    else {
+        return false;
+    };
+    cookie::is_good(secret, *theirs, *ours, client, view.now)
 }
 
-/// The flags of a failure to find out something elsewhere.
-pub fn failed_flags(request: &Request) -> u16 {
-    request.reply_flags() | flag::RA | u16::from(rcode::SERVFAIL)
+/// The bits of a response code that travel in the header.
+fn low(rcode: u8) -> u16 {
+    u16::from(rcode & 15)
+}
+
+/// The reply's OPT record, if the request has one.
+fn opt<'o>(
+    asked: Option<Edns>,
+    rcode: u8,
+    error: Option<(u16, &'o [u8])>,
+    client: &Client,
+    view: &View<'o>,
+) -> Option<Opt<'o>> {
+    let asked = asked?;
+    let policy = &view.zone.policy;
+    if policy.compat == Compat::Consul {
+        return Some(Opt { size: asked.size, subnet: asked.subnet, ..Opt::default() });
+    }
+    let encrypted = client.transport != Transport::Udp && client.transport != Transport::Tcp;
+    Some(Opt {
+        size: policy.advertised(),
+        rcode,
+        dnssec_ok: asked.dnssec_ok,
+        subnet: asked.subnet,
+        nsid: asked.nsid.then_some(policy.node_name.as_bytes()),
+        cookie: cookie(asked.cookie, client, view),
+        keepalive: client.idle.filter(|_| asked.keepalive).map(tenths),
+        error,
+        block: if asked.padding && encrypted { PADDING_BLOCK } else { 0 },
+    })
+}
+
+/// The client's cookie with a fresh one of ours.
+fn cookie(asked: CookieOption, client: &Client, view: &View<'_>) -> Option<[u8; 24]> {
+    let theirs = match asked {
+        CookieOption::Client(theirs) | CookieOption::Both(theirs, _) => theirs,
+        CookieOption::None | CookieOption::Broken => return None,
+    };
+    Some(cookie::of(view.zone.policy.cookie_secret.as_ref()?, theirs, client.address?, view.now))
+}
+
+fn tenths(idle: Duration) -> u16 {
+    u16::try_from(idle.as_millis() / 100).unwrap_or(u16::MAX)
 }
 
 fn errand(answer: &mut Answer<'_>) -> Option<Errand> {
@@ -229,47 +291,69 @@ fn errand(answer: &mut Answer<'_>) -> Option<Errand> {
     Some(Errand::Names(answer.wants.iter().map(|name| name.to_vec()).collect()))
 }
 
-fn reject(request: &Request, rcode: u8, question: bool, tools: &mut Tools, out: &mut Vec<u8>) {
-    let flags = request.reject_flags(rcode) | u16::from(rcode);
-    let style = Style { compress: true, share_targets: true };
-    let mut writer = Writer::begin(out, tools, request, &[], flags, style);
+/// Writes a reply without records.
+fn bare(
+    request: &Request,
+    question: bool,
+    flags: u16,
+    opt: Option<Opt<'_>>,
+    pen: &mut Pen,
+    view: &View<'_>,
+    out: &mut Vec<u8>,
+) {
+    let mut writer = Writer::begin(out, &mut pen.tools, request, &[], flags, style(view));
     if question {
         writer.question(request);
+    }
+    if let Some(opt) = &opt {
+        writer.opt(opt, usize::from(u16::MAX));
     }
     writer.finish();
 }
 
-/// Writes what the plan says; returns the message's length.
-fn written(
-    out: &mut Vec<u8>,
-    tools: &mut Tools,
+/// Writes as much of the answer as goes.
+fn reply(
     request: &Request,
     answer: &Answer<'_>,
-    plan: &Plan,
-    scratch: &Scratch,
-    style: Style,
-) -> usize {
-    let mut writer = Writer::begin(out, tools, request, &answer.kept, flags(request, answer, plan), style);
-    writer.question(request);
-    for record in plan.answers(answer) {
-        writer.record(Section::Answer, record);
-    }
-    for record in &answer.authority {
-        writer.record(Section::Authority, record);
-    }
-    for record in plan.additional(answer, scratch) {
-        writer.record(Section::Additional, record);
-    }
-    if let Some(edns) = request.edns.as_ref().filter(|_| answer.edns) {
-        writer.edns(edns);
-    }
-    writer.finish()
+    limit: Limit,
+    client: &Client,
+    pen: &mut Pen,
+    view: &View<'_>,
+    out: &mut Vec<u8>,
+) {
+    let Pen { tools, scratch } = pen;
+    let why = answer.error.map(|(code, words)| (code, words.of(&answer.kept)));
+    let asked = request.edns.filter(|_| answer.edns);
+    let opt = opt(asked, answer.rcode, why, client, view);
+    let limit = limit.with_opt(opt.map_or(0, |opt| opt.bytes()));
+    let flags = flags(request, answer);
+    let write = |plan: &Plan, scratch: &Scratch| {
+        let flags = flags | if plan.truncated { flag::TC } else { 0 };
+        let mut writer = Writer::begin(out, tools, request, &answer.kept, flags, style(view));
+        writer.question(request);
+        for record in plan.answers(answer) {
+            writer.record(Section::Answer, record);
+        }
+        for record in &answer.authority {
+            writer.record(Section::Authority, record);
+        }
+        for record in plan.additional(answer, scratch) {
+            writer.record(Section::Additional, record);
+        }
+        if let Some(opt) = &opt {
+            writer.opt(opt, limit.max_bytes());
+        }
+        writer.finish()
+    };
+    fit(answer, request.name.wire(), &limit, view.zone, scratch, write);
 }
 
-/// The length of what the plan says with every name in full.
-fn in_full(request: &Request, answer: &Answer<'_>, plan: &Plan, scratch: &Scratch, limit: &Limit) -> usize {
-    let question = request.name.wire();
-    let records = plan.answers(answer).iter().chain(&answer.authority).chain(plan.additional(answer, scratch));
-    let records: usize = records.map(|record| record.len(question, &answer.kept)).sum();
-    crate::wire::HEADER + question.len() + 5 + records + limit.opt_bytes()
+fn style(view: &View<'_>) -> Style {
+    Style { compress: !view.zone.policy.disable_compression, share_targets: true }
+}
+
+/// The flags of a reply that is not cut.
+fn flags(request: &Request, answer: &Answer<'_>) -> u16 {
+    let set = |bit: u16, on: bool| if on { bit } else { 0 };
+    request.reply_flags() | set(flag::AA, answer.authoritative) | set(flag::RA, answer.recursion) | low(answer.rcode)
 }

@@ -12,31 +12,65 @@ use crate::{
     },
 };
 
-/// A domain answered for.
+/// A name that others stand under.
 #[derive(Clone, Debug)]
-pub struct Domain {
+struct Parent {
     /// Lower case, dots between the labels, none at the end.
     text: String,
     count: usize,
     wire: Vec<u8>,
 }
 
-impl Domain {
+impl Parent {
     fn new(text: &str) -> Result<Self, NotAName> {
         let text = text.trim_end_matches('.').to_ascii_lowercase();
         let wire = encoded(&text)?;
         Ok(Self { count: text.split('.').count(), text, wire })
     }
 
+    fn before(&self, name: &QName) -> Option<usize> {
+        name.before(&self.text, self.count)
+    }
+}
+
+/// A domain answered for.
+#[derive(Clone, Debug)]
+pub struct Domain {
+    own: Parent,
+    dc: Vec<u8>,
+}
+
+impl Domain {
+    fn new(text: &str, datacenter: &str) -> Result<Self, SettingError> {
+        let own = Parent::new(text).map_err(|_| SettingError::Domain(text.to_owned()))?;
+        let dc = encoded(&format!("{}.{}", datacenter.to_ascii_lowercase(), own.text))
+            .map_err(|_| SettingError::Datacenter(datacenter.to_owned()))?;
+        Ok(Self { own, dc })
+    }
+
     /// The number of labels of `name` before this domain, if it is under it.
     pub fn before(&self, name: &QName) -> Option<usize> {
-        name.before(&self.text, self.count)
+        self.own.before(name)
     }
 
     /// Its labels.
     pub fn wire(&self) -> &[u8] {
-        &self.wire
+        &self.own.wire
     }
+
+    /// The labels of `<datacenter>.<domain>`.
+    pub fn dc(&self) -> &[u8] {
+        &self.dc
+    }
+}
+
+/// Where a name stands.
+#[derive(Clone, Copy, Debug)]
+pub struct Under<'z> {
+    /// The domain it is under, or is.
+    pub domain: &'z Domain,
+    /// How many labels it has before that.
+    pub labels: usize,
 }
 
 /// The settings, ready to answer by.
@@ -46,7 +80,9 @@ pub struct Zone {
     pub policy: Policy,
     domain: Domain,
     alt_domain: Option<Domain>,
-    dc_domain: Vec<u8>,
+    /// Longest first.
+    cuts: Vec<Parent>,
+    name_servers: Vec<Vec<u8>>,
     node_ttl: u32,
     exact_ttls: HashMap<String, u32>,
     /// Longest first.
@@ -59,6 +95,12 @@ pub enum SettingError {
     /// The domain is no DNS name.
     #[error("domain {0:?} is not a DNS name")]
     Domain(String),
+    /// A zone cut is no DNS name.
+    #[error("zone cut {0:?} is not a DNS name")]
+    Cut(String),
+    /// A name server is no DNS name.
+    #[error("name server {0:?} is not a DNS name")]
+    NameServer(String),
     /// The datacenter cannot stand before the domain.
     #[error("datacenter {0:?} cannot be part of a DNS name under the domain")]
     Datacenter(String),
@@ -67,12 +109,18 @@ pub enum SettingError {
 impl Zone {
     /// Prepares the settings.
     pub fn new(policy: Policy) -> Result<Self, SettingError> {
-        let of = |text: &str| Domain::new(text).map_err(|_| SettingError::Domain(text.to_owned()));
-        let domain = of(&policy.domain)?;
+        let domain = Domain::new(&policy.domain, &policy.datacenter)?;
         let alt = policy.alt_domain.trim_end_matches('.');
-        let alt_domain = if alt.is_empty() { None } else { Some(of(alt)?) };
-        let dc_domain = encoded(&format!("{}.{}", policy.datacenter.to_ascii_lowercase(), domain.text))
-            .map_err(|_| SettingError::Datacenter(policy.datacenter.clone()))?;
+        let alt_domain = if alt.is_empty() { None } else { Some(Domain::new(alt, &policy.datacenter)?) };
+        let mut cuts = Vec::new();
+        for cut in &policy.zone_cuts {
+            cuts.push(Parent::new(cut).map_err(|_| SettingError::Cut(cut.clone()))?);
+        }
+        cuts.sort_by_key(|cut| std::cmp::Reverse(cut.count));
+        let mut name_servers = Vec::new();
+        for server in &policy.name_servers {
+            name_servers.push(encoded(server).map_err(|_| SettingError::NameServer(server.clone()))?);
+        }
         let mut exact_ttls = HashMap::new();
         let mut prefix_ttls = Vec::new();
         for (pattern, ttl) in &policy.service_ttl {
@@ -86,30 +134,43 @@ impl Zone {
         }
         prefix_ttls.sort_by_key(|(prefix, _)| std::cmp::Reverse(prefix.len()));
         let node_ttl = seconds(policy.node_ttl);
-        Ok(Self { policy, domain, alt_domain, dc_domain, node_ttl, exact_ttls, prefix_ttls })
+        Ok(Self { policy, domain, alt_domain, cuts, name_servers, node_ttl, exact_ttls, prefix_ttls })
     }
 
-    /// The labels of `name` before the domain or the second domain it is under; the longer of the two is tried first.
-    pub fn before(&self, name: &QName) -> Option<usize> {
-        let main = self.domain.before(name);
+    /// The domain or second domain `name` is under; the longer of the two is tried first.
+    pub fn under(&self, name: &QName) -> Option<Under<'_>> {
+        let within = |domain| Domain::before(domain, name).map(|labels| Under { domain, labels });
+        let main = within(&self.domain);
         let Some(alt) = &self.alt_domain else { return main };
-        let other = alt.before(name);
-        if alt.text.len() > self.domain.text.len() { other.or(main) } else { main.or(other) }
+        let other = within(alt);
+        if alt.own.text.len() > self.domain.own.text.len() { other.or(main) } else { main.or(other) }
     }
 
-    /// The domain's labels.
-    pub fn domain(&self) -> &[u8] {
-        self.domain.wire()
+    /// The main domain.
+    pub fn domain(&self) -> &Domain {
+        &self.domain
     }
 
-    /// The labels of `<datacenter>.<domain>`.
-    pub fn dc_domain(&self) -> &[u8] {
-        &self.dc_domain
+    /// The domain that names made for an answer end in: that of the question, by Consul's letter the main one.
+    pub fn made_under(&self, under: Option<Under<'_>>) -> &Domain {
+        let alt = self.alt_domain.as_ref().filter(|_| self.policy.strict());
+        let is = |domain: &&Domain| under.is_some_and(|under| std::ptr::eq(under.domain, *domain));
+        alt.filter(is).unwrap_or(&self.domain)
     }
 
-    /// The zone's own name.
+    /// The main domain's name.
     pub fn apex(&self) -> Name<'_> {
         Name::lent(self.domain.wire(), &[])
+    }
+
+    /// The labels of the configured zone `name` is in, and how many labels stand before them: the deepest there is.
+    pub fn cut(&self, name: &QName) -> Option<(&[u8], usize)> {
+        self.cuts.iter().find_map(|cut| Some((cut.wire.as_slice(), cut.before(name)?)))
+    }
+
+    /// The configured name servers, as labels; none if the cluster's servers are.
+    pub fn name_servers(&self) -> &[Vec<u8>] {
+        &self.name_servers
     }
 
     /// Whether there is anybody to ask for names of others.
@@ -140,6 +201,7 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
+    use crate::policy::Compat;
 
     fn name(text: &str) -> QName {
         let mut name = QName::default();
@@ -162,11 +224,27 @@ mod tests {
     #[test]
     fn names_are_found_under_either_domain() {
         let policy = Policy { domain: "Consul.".into(), alt_domain: "svc.consul.".into(), ..Policy::default() };
-        let zone = Zone::new(policy).unwrap();
-        assert_eq!(zone.before(&name("a.b.consul")), Some(2));
-        assert_eq!(zone.before(&name("a.b.svc.consul")), Some(2), "the longer domain first");
-        assert_eq!(zone.before(&name("example.com")), None);
-        assert_eq!(zone.dc_domain(), b"\x03dc1\x06consul");
+        let zone = Zone::new(policy.clone()).unwrap();
+        let under = |text: &str| zone.under(&name(text)).map(|under| (under.labels, under.domain.wire()));
+        assert_eq!(under("a.b.consul"), Some((2, &b"\x06consul"[..])));
+        assert_eq!(under("a.b.svc.consul"), Some((2, &b"\x03svc\x06consul"[..])), "the longer domain first");
+        assert_eq!(under("example.com"), None);
+        let made = |zone: &Zone, text: &str| zone.made_under(zone.under(&name(text))).dc().to_vec();
+        assert_eq!(made(&zone, "a.b.consul"), b"\x03dc1\x06consul");
+        assert_eq!(made(&zone, "a.b.svc.consul"), b"\x03dc1\x03svc\x06consul");
+        let of_consul = Zone::new(Policy { compat: Compat::Consul, ..policy }).unwrap();
+        assert_eq!(made(&of_consul, "a.b.svc.consul"), b"\x03dc1\x06consul");
+    }
+
+    #[test]
+    fn the_deepest_cut_counts() {
+        let zone_cuts = ["service.consul", "Web.Service.consul."].map(str::to_owned).to_vec();
+        let zone = Zone::new(Policy { zone_cuts, ..Policy::default() }).unwrap();
+        let cut = |text: &str| zone.cut(&name(text)).map(|(wire, before)| (wire.len(), before));
+        assert_eq!(cut("db.service.consul"), Some((15, 1)));
+        assert_eq!(cut("v1.web.service.consul"), Some((19, 1)));
+        assert_eq!(cut("web.service.consul"), Some((19, 0)));
+        assert_eq!(cut("n1.node.consul"), None);
     }
 
     #[test]

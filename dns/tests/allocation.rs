@@ -9,9 +9,10 @@ use std::{
     cell::Cell,
 };
 
-use common::{World, instance, query, service, tagged, with_meta};
+use common::{World, instance, query, service, tagged, weighted, with_meta};
 use usher_cluster::catalog::command::Registration;
 use usher_dns::{
+    client::Client,
     policy::Policy,
     responder::{Outcome, Responder},
 };
@@ -41,7 +42,15 @@ static ALLOCATOR: Counting = Counting;
 
 #[test]
 fn questions_take_no_memory() {
-    let mut world = World::new(Policy { alt_domain: "alt.test".into(), ..Policy::default() });
+    for policy in [Policy::of_consul(), Policy { cookie_secret: Some([7; 16]), ..Policy::default() }] {
+        take_no_memory(Policy { alt_domain: "alt.test".into(), ..policy });
+    }
+}
+
+fn take_no_memory(policy: Policy) {
+    let mut world = World::new(policy);
+    world.add("u0", "10.3.0.0", weighted(service("uneven", "10.3.0.1", 80), 1, 1));
+    world.add("u1", "10.3.0.1", weighted(service("uneven", "10.3.0.2", 80), 9, 1));
     for at in 0..3_u8 {
         let node = with_meta(&format!("n{at}"), &format!("10.0.0.{at}"), &[("k", "v")]);
         world.register(Registration { service: Some(tagged(service("web", "", 80), &["v1"])), ..node });
@@ -65,6 +74,13 @@ fn questions_take_no_memory() {
         "n1.node.consul TXT",
         "0a000001.addr.consul A",
         "nosuch.service.consul A",
+        "nosuch.service.consul A edns=1232",
+        "v9.web.service.consul A edns=1232",
+        "nosuch.node.consul A edns=1232",
+        "uneven.service.consul A",
+        "uneven.service.consul SRV",
+        "v1._and.web.service.consul A",
+        "service.consul A edns=1232",
         "example.com A",
         "consul AXFR",
     ]
@@ -74,7 +90,7 @@ fn questions_take_no_memory() {
     let mut responder = Responder::new(1);
     let mut reply = Vec::new();
     let mut ask = |packet: &[u8], transport| {
-        assert_eq!(responder.respond(packet, transport, &world.view(), &mut reply), Outcome::Replied);
+        assert_eq!(responder.respond(packet, &Client::by(transport), &world.view(), &mut reply), Outcome::Replied);
     };
     for _ in 0..50 {
         packets.iter().for_each(|(_, (packet, transport))| ask(packet, *transport));

@@ -29,7 +29,7 @@ fn nodata() -> String {
 
 #[test]
 fn service_addresses() {
-    let mut world = World::new(Policy::default());
+    let mut world = World::new(Policy::of_consul());
     world.add("web1", "10.0.0.1", service("web", "", 8080));
     world.add("web1", "10.0.0.1", service("api", "10.9.9.1", 9090));
     world.add("web1", "10.0.0.1", service("sixaddr", "fd00::10", 7070));
@@ -84,7 +84,7 @@ fn service_addresses() {
 
 #[test]
 fn the_question_comes_back_as_it_was_sent() {
-    let mut world = World::new(Policy::default());
+    let mut world = World::new(Policy::of_consul());
     world.add("web1", "10.0.0.1", service("Web", "", 8080));
     let (_, reply) = world.message("wEB.Service.CONSUL A edns=1232 nord");
     assert_eq!(reply.queries[0].name.to_ascii(), "wEB.Service.CONSUL.");
@@ -95,7 +95,7 @@ fn the_question_comes_back_as_it_was_sent() {
 
 #[test]
 fn tags_and_rfc_2782_names() {
-    let mut world = World::new(Policy::default());
+    let mut world = World::new(Policy::of_consul());
     world.add("t1", "10.1.0.1", tagged(instance("web1", "web", 8001), &["v1", "Primary"]));
     world.add("t2", "10.1.0.2", tagged(instance("web2", "web", 8002), &["v2", "primary", "a.b"]));
     world.expect(&[
@@ -120,7 +120,7 @@ fn tags_and_rfc_2782_names() {
 
 #[test]
 fn tagged_addresses_by_family() {
-    let mut world = World::new(Policy::default());
+    let mut world = World::new(Policy::of_consul());
     let tagged = |address: &str| ServiceAddress { address: address.into(), port: 77 };
     world.register(Registration {
         node: "t1".into(),
@@ -161,7 +161,7 @@ fn tagged_addresses_by_family() {
 
 #[test]
 fn health_decides_who_is_answered_and_how_much() {
-    let mut world = World::new(Policy::default());
+    let mut world = World::new(Policy::of_consul());
     for (node, passing, status) in
         [("g1", 10, "passing"), ("g2", 10, "warning"), ("g3", 9, "critical"), ("g4", 5, "odd")]
     {
@@ -180,7 +180,7 @@ fn health_decides_who_is_answered_and_how_much() {
          ad g2.node.dc1.consul. 0 A 10.8.2.2
          ad g4.node.dc1.consul. 0 A 10.8.2.4",
     )]);
-    let strict = Policy { only_passing: true, ..Policy::default() };
+    let strict = Policy { only_passing: true, ..Policy::of_consul() };
     world.zone = usher_dns::zone::Zone::new(strict).unwrap();
     world.expect(&[("w.service.consul A", "NO ERROR aa rd\n an w.service.consul. 0 A 10.8.2.1")]);
     world.check("g1", "10.8.2.1", "", "critical");
@@ -192,7 +192,7 @@ fn health_decides_who_is_answered_and_how_much() {
 
 #[test]
 fn duplicates_go_and_large_numbers_wrap() {
-    let mut world = World::new(Policy { udp_answer_limit: 8, ..Policy::default() });
+    let mut world = World::new(Policy { udp_answer_limit: 8, ..Policy::of_consul() });
     world.add("k4", "10.90.0.4", weighted(instance("c", "ports", 70_000), 65_537, 1));
     world.add("k4", "10.90.0.4", instance("d", "ports", 70_000));
     world.add("k4", "10.90.0.4", instance("e", "ports", -1));
@@ -214,7 +214,7 @@ fn duplicates_go_and_large_numbers_wrap() {
 
 #[test]
 fn nodes() {
-    let mut world = World::new(Policy { node_ttl: Duration::from_secs(7), ..Policy::default() });
+    let mut world = World::new(Policy { node_ttl: Duration::from_secs(7), ..Policy::of_consul() });
     world.register(with_meta("ext1", "10.3.0.1", &[("os", "linux"), ("rfc1035-spf", "v=spf1 -all")]));
     world.node("ext6", "2001:db8::31");
     world.register(with_meta("exthost", "db.example.org", &[("role", "db")]));
@@ -255,7 +255,7 @@ fn nodes() {
 #[test]
 fn metadata_follows_service_targets_unless_turned_off() {
     let ttl = vec![("web".to_owned(), Duration::from_secs(11))];
-    let mut world = World::new(Policy { service_ttl: ttl.clone(), ..Policy::default() });
+    let mut world = World::new(Policy { service_ttl: ttl.clone(), ..Policy::of_consul() });
     let web =
         Registration { service: Some(service("web", "10.65.9.9", 4)), ..with_meta("l1", "10.65.0.1", &[("k", "v")]) };
     world.register(web);
@@ -266,7 +266,7 @@ fn metadata_follows_service_targets_unless_turned_off() {
         ("web.service.consul A", "NO ERROR aa rd\n an web.service.consul. 11 A 10.65.9.9"),
         ("web.service.consul SRV", &format!("{bare}\n ad l1.node.dc1.consul. 11 TXT k=v")),
     ]);
-    let off = Policy { service_ttl: ttl, node_meta_txt: false, ..Policy::default() };
+    let off = Policy { service_ttl: ttl, node_meta_txt: false, ..Policy::of_consul() };
     world.zone = usher_dns::zone::Zone::new(off).unwrap();
     world.expect(&[("web.service.consul SRV", bare)]);
 }
@@ -274,7 +274,7 @@ fn metadata_follows_service_targets_unless_turned_off() {
 #[test]
 fn the_zone_itself() {
     let soa = Soa { refresh: 1800, retry: 300, expire: 43_200, min_ttl: 30 };
-    let mut world = World::new(Policy { soa, ..Policy::default() });
+    let mut world = World::new(Policy { soa, ..Policy::of_consul() });
     world.add("Server-2", "10.0.0.2", service("consul", "", 8300));
     world.add("bad_name", "10.0.0.3", service("consul", "", 8300));
     let servers = "consul. 0 NS n1.node.dc1.consul.\n consul. 0 NS server-2.node.dc1.consul.";
@@ -299,7 +299,7 @@ fn the_zone_itself() {
 
 #[test]
 fn reverse_names() {
-    let mut world = World::new(Policy::default());
+    let mut world = World::new(Policy::of_consul());
     world.add("P1", "10.68.0.1", service("Web", "10.68.5.5", 1));
     world.add("p6", "2001:db8::68", service("six", "2001:db8::6868", 2));
     world.expect(&[
@@ -318,7 +318,7 @@ fn reverse_names() {
 
 #[test]
 fn the_second_domain_is_asked_and_the_first_answers() {
-    let mut world = World::new(Policy { alt_domain: "alt.test".into(), ..Policy::default() });
+    let mut world = World::new(Policy { alt_domain: "alt.test".into(), ..Policy::of_consul() });
     world.add("d1", "10.67.0.1", service("web", "", 1));
     world.expect(&[
         (
@@ -336,7 +336,7 @@ fn the_second_domain_is_asked_and_the_first_answers() {
 
 #[test]
 fn names_of_our_own_are_followed_three_steps() {
-    let mut world = World::new(Policy { udp_answer_limit: 8, alt_domain: "alt.test".into(), ..Policy::default() });
+    let mut world = World::new(Policy { udp_answer_limit: 8, alt_domain: "alt.test".into(), ..Policy::of_consul() });
     for host in 0..9 {
         world.add(&format!("b{host}"), &format!("10.60.0.{host}"), service("big", "", 1));
     }
@@ -410,7 +410,7 @@ fn names_of_our_own_are_followed_three_steps() {
 
 #[test]
 fn addresses_go_before_names() {
-    let mut world = World::new(Policy::default());
+    let mut world = World::new(Policy::of_consul());
     world.add("k2", "10.90.0.2", instance("a", "mix", 1));
     world.add("k2", "10.90.0.2", Service { address: "x.example.com".into(), ..instance("b", "mix", 1) });
     world.add("k3", "10.90.0.3", Service { address: "y.example.com".into(), ..instance("c", "mix", 1) });
@@ -421,7 +421,7 @@ fn addresses_go_before_names() {
 
 #[test]
 fn duplicates_are_known_across_names_that_lead_on() {
-    let mut world = World::new(Policy { udp_answer_limit: 8, ..Policy::default() });
+    let mut world = World::new(Policy { udp_answer_limit: 8, ..Policy::of_consul() });
     for id in ["a", "b", "c"] {
         world.add("k1", "10.0.0.1", instance(id, "dup", 1));
         world.add("k1", "10.0.0.1", instance(&format!("inner-{id}"), "inner", 1));
@@ -436,7 +436,7 @@ fn duplicates_are_known_across_names_that_lead_on() {
 
 #[test]
 fn what_cannot_be_a_name_is_left_out() {
-    let mut world = World::new(Policy::default());
+    let mut world = World::new(Policy::of_consul());
     world.add(&"x".repeat(70), "10.90.0.8", service("lw", "", 1));
     world.expect(&[
         ("lw.service.consul A", "NO ERROR aa rd\n an lw.service.consul. 0 A 10.90.0.8"),
@@ -450,7 +450,7 @@ fn what_cannot_be_a_name_is_left_out() {
 
 #[test]
 fn client_subnets_are_for_everybody() {
-    let world = World::new(Policy::default());
+    let world = World::new(Policy::of_consul());
     let (_, reply) = world.message("nosuch.service.consul A ecs=192.0.2.0/24");
     let subnet = format!("{:?}", reply.edns.unwrap().options());
     assert!(
@@ -461,7 +461,7 @@ fn client_subnets_are_for_everybody() {
 
 #[test]
 fn every_order_comes_up() {
-    let mut world = World::new(Policy::default());
+    let mut world = World::new(Policy::of_consul());
     for host in 1..=3 {
         world.add(&format!("h{host}"), &format!("10.0.0.{host}"), service("web", "", 1));
     }
@@ -481,7 +481,7 @@ impl Authorizer for Deny {
 
 #[test]
 fn what_may_not_be_seen_does_not_exist() {
-    let mut world = World::new(Policy::default());
+    let mut world = World::new(Policy::of_consul());
     world.add("h1", "10.0.0.1", service("web", "10.0.9.9", 1));
     world.authorizer = Box::new(Deny("web"));
     world.expect(&[

@@ -13,7 +13,11 @@ use hickory_proto::{
 };
 use proptest::{collection::vec, prelude::*};
 use usher_cluster::catalog::{command::Registration, model::Service};
-use usher_dns::{fit::Transport, policy::Policy, zone::Zone};
+use usher_dns::{
+    client::Transport,
+    policy::{Policy, Truncation},
+    zone::Zone,
+};
 
 /// `count` instances of `name`, each on a node of its own.
 fn many(world: &mut World, name: &str, count: usize) {
@@ -34,7 +38,7 @@ fn counts(world: &World, question: &str) -> (usize, usize, bool) {
 
 #[test]
 fn as_many_as_the_reference_sends() {
-    let mut world = World::new(Policy::default());
+    let mut world = World::new(Policy::of_consul());
     many(&mut world, "big", 50);
     many(&mut world, "four", 4);
     many(&mut world, "two", 2);
@@ -55,7 +59,7 @@ fn as_many_as_the_reference_sends() {
     for (question, want) in cases {
         assert_eq!(counts(&world, question), want, "{question}");
     }
-    with(&mut world, Policy { enable_truncate: true, ..Policy::default() });
+    with(&mut world, Policy { truncation: Truncation::Always, ..Policy::of_consul() });
     for (question, want) in [
         ("two.service.consul A", (2, 0, false)),
         ("four.service.consul A", (3, 0, true)),
@@ -69,25 +73,25 @@ fn as_many_as_the_reference_sends() {
 
 #[test]
 fn answer_limits() {
-    let mut world = World::new(Policy::default());
+    let mut world = World::new(Policy::of_consul());
     many(&mut world, "big", 30);
     for limit in [0, 1, 2, 3, 7, 8, 9, 30] {
-        with(&mut world, Policy { udp_answer_limit: limit, ..Policy::default() });
+        with(&mut world, Policy { udp_answer_limit: limit, ..Policy::of_consul() });
         assert_eq!(counts(&world, "big.service.consul A").0, limit.min(8), "udp_answer_limit {limit}");
-        with(&mut world, Policy { a_record_limit: limit, ..Policy::default() });
+        with(&mut world, Policy { a_record_limit: limit, ..Policy::of_consul() });
         let all = if limit == 0 { 30 } else { limit };
         for question in ["A edns=8192", "ANY edns=8192", "A tcp"] {
             assert_eq!(counts(&world, &format!("big.service.consul {question}")).0, all, "a_record_limit {limit}");
         }
         assert_eq!(counts(&world, "big.service.consul SRV edns=8192").0, 30, "never of SRV");
     }
-    with(&mut world, Policy { udp_answer_limit: 0, ..Policy::default() });
+    with(&mut world, Policy { udp_answer_limit: 0, ..Policy::of_consul() });
     assert_eq!(world.message("big.service.consul A").1.authorities.len(), 1, "nothing may be sent: SOA");
 }
 
 #[test]
 fn every_byte_of_the_size_counts() {
-    let mut world = World::new(Policy::default());
+    let mut world = World::new(Policy::of_consul());
     many(&mut world, "big", 40);
     let mut last = 0;
     for size in 513..900 {
@@ -101,12 +105,12 @@ fn every_byte_of_the_size_counts() {
 
 #[test]
 fn an_alias_and_what_it_leads_to_are_cut_alike() {
-    let mut world = World::new(Policy::default());
+    let mut world = World::new(Policy::of_consul());
     many(&mut world, "big", 9);
     world.add("k1", "10.90.0.1", service("alias", "big.service.consul", 1));
     assert_eq!(counts(&world, "alias.service.consul A"), (3, 0, false), "three at most over plain UDP");
     assert_eq!(counts(&world, "alias.service.consul A tcp"), (4, 0, false), "of the inner question, too");
-    with(&mut world, Policy { udp_answer_limit: 0, ..Policy::default() });
+    with(&mut world, Policy { udp_answer_limit: 0, ..Policy::of_consul() });
     assert_eq!(counts(&world, "alias.service.consul A"), (0, 0, false));
     world.add("k2", "10.90.0.2", instance("other", "alias", 1));
     assert_eq!(counts(&world, "alias.service.consul A"), (0, 0, false), "no alias where there are addresses");
@@ -114,8 +118,12 @@ fn an_alias_and_what_it_leads_to_are_cut_alike() {
 
 #[test]
 fn names_in_full() {
-    let policy =
-        Policy { disable_compression: true, enable_truncate: true, udp_answer_limit: 100, ..Policy::default() };
+    let policy = Policy {
+        disable_compression: true,
+        truncation: Truncation::Always,
+        udp_answer_limit: 100,
+        ..Policy::of_consul()
+    };
     let mut world = World::new(policy);
     many(&mut world, "big", 50);
     many(&mut world, "four", 4);
@@ -132,7 +140,7 @@ fn names_in_full() {
 
 #[test]
 fn a_cut_answer_keeps_the_address_of_each_target_and_nothing_else() {
-    let policy = Policy { udp_answer_limit: 8, enable_truncate: true, ..Policy::default() };
+    let policy = Policy { udp_answer_limit: 8, truncation: Truncation::Always, ..Policy::of_consul() };
     let mut world = World::new(policy);
     for at in 0..8 {
         let web = Some(service("web", "", at));
@@ -149,7 +157,7 @@ fn a_cut_answer_keeps_the_address_of_each_target_and_nothing_else() {
 
 #[test]
 fn long_names() {
-    let mut world = World::new(Policy { enable_truncate: true, ..Policy::default() });
+    let mut world = World::new(Policy { truncation: Truncation::Always, ..Policy::of_consul() });
     let name = "n".repeat(58);
     for at in 0..4 {
         let web = tagged(instance(&format!("i{at}"), &name, at), &["primary"]);
@@ -166,7 +174,7 @@ fn long_names() {
 
 #[test]
 fn what_never_fits_is_said_to_be_cut() {
-    let mut world = World::new(Policy::default());
+    let mut world = World::new(Policy::of_consul());
     let label = "l".repeat(60);
     let host = format!("{label}.{label}.{label}.{label}.example");
     let tag = format!("{label}.{label}.{}", "t".repeat(45));
@@ -180,7 +188,7 @@ fn what_never_fits_is_said_to_be_cut() {
 
 #[test]
 fn metadata_of_a_node_goes_first() {
-    let mut world = World::new(Policy::default());
+    let mut world = World::new(Policy::of_consul());
     let pairs: Vec<(String, String)> = (0..20).map(|at| (format!("key{at}"), "v".repeat(60))).collect();
     let pairs: Vec<(&str, &str)> = pairs.iter().map(|(key, value)| (key.as_str(), value.as_str())).collect();
     world.register(with_meta("meta", "10.0.0.1", &pairs));
@@ -194,7 +202,7 @@ fn metadata_of_a_node_goes_first() {
 
 #[test]
 fn a_stream_takes_64_kib() {
-    let mut world = World::new(Policy { enable_truncate: true, ..Policy::default() });
+    let mut world = World::new(Policy { truncation: Truncation::Always, ..Policy::of_consul() });
     many(&mut world, "huge", 1500);
     let (length, reply) = world.message("huge.service.consul SRV tcp edns=1232");
     assert!(reply.metadata.truncation && length <= 65_535);
@@ -258,10 +266,10 @@ proptest! {
         seed in any::<u64>(),
     ) {
         let policy = Policy {
-            enable_truncate: truncate,
+            truncation: if truncate { Truncation::Always } else { Truncation::Never },
             disable_compression: full,
             udp_answer_limit: limit,
-            ..Policy::default()
+            ..Policy::of_consul()
         };
         let world = world_of(&instances, policy);
         let edns = if size == 0 { String::new() } else { format!(" edns={size}") };

@@ -11,13 +11,19 @@ use hickory_proto::op::Message;
 use proptest::{collection::vec, prelude::*, sample::Index};
 use usher_cluster::catalog::command::Registration;
 use usher_dns::{
-    fit::Transport,
+    client::{Client, Transport},
     policy::Policy,
     responder::{Outcome, Responder},
 };
 
-static WORLD: LazyLock<World> = LazyLock::new(|| {
-    let mut world = World::new(Policy { alt_domain: "alt.test".into(), ..Policy::default() });
+/// By the letter of the RFCs, and by Consul's.
+static WORLDS: LazyLock<[World; 2]> = LazyLock::new(|| {
+    let rfc = Policy { cookie_secret: Some([7; 16]), zone_cuts: vec!["service.consul".into()], ..Policy::default() };
+    [rfc, Policy::of_consul()].map(world)
+});
+
+fn world(policy: Policy) -> World {
+    let mut world = World::new(Policy { alt_domain: "alt.test".into(), ..policy });
     for at in 0..12_u8 {
         let node = with_meta(&format!("n{at:02}"), &format!("10.0.0.{at}"), &[("k", "v")]);
         let web = tagged(service("web", "", at.into()), &["a.b"]);
@@ -25,7 +31,7 @@ static WORLD: LazyLock<World> = LazyLock::new(|| {
     }
     world.add("h", "host.example.com", service("ext", "web.service.consul", 1));
     world
-});
+}
 
 const QUESTIONS: &[&str] = &[
     "web.service.consul A",
@@ -37,10 +43,17 @@ const QUESTIONS: &[&str] = &[
     "0a000001.addr.consul A",
     "consul SOA edns=512",
     "example.com MX",
+    "v9.web.service.consul A edns=1232",
+    "a.b._and.web.service.consul SRV edns=1232",
+    "9.0.0.10.in-addr.arpa PTR edns=512",
 ];
 
 fn check(packet: &[u8], transport: Transport) {
-    let (outcome, reply) = WORLD.packet(7, packet, transport);
+    WORLDS.iter().for_each(|world| check_in(world, packet, transport));
+}
+
+fn check_in(world: &World, packet: &[u8], transport: Transport) {
+    let (outcome, reply) = world.packet(7, packet, transport);
     match outcome {
         Outcome::Dropped => assert!(reply.is_empty()),
         Outcome::Elsewhere(errand) => panic!("{errand:?} without recursors"),
@@ -144,13 +157,14 @@ proptest! {
     #[test]
     fn one_responder_for_all_of_it(packets in vec((any::<Index>(), vec(harm(), 0..4)), 1..10)) {
         // What is kept from one request to the next must not show in the next reply.
+        let [world, _] = &*WORLDS;
         let mut kept = Responder::new(7);
         let mut reply = Vec::new();
         for (question, harms) in packets {
             let (packet, transport) = query(QUESTIONS[question.index(QUESTIONS.len())]);
             let packet = harmed(packet, &harms);
-            let outcome = kept.respond(&packet, transport, &WORLD.view(), &mut reply);
-            let (fresh, fresh_reply) = WORLD.packet(7, &packet, transport);
+            let outcome = kept.respond(&packet, &Client::by(transport), &world.view(), &mut reply);
+            let (fresh, fresh_reply) = world.packet(7, &packet, transport);
             prop_assert_eq!(&outcome, &fresh);
             if outcome == Outcome::Replied {
                 let (kept, fresh) = (Message::from_vec(&reply).unwrap(), Message::from_vec(&fresh_reply).unwrap());

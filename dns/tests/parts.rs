@@ -24,13 +24,14 @@ use usher_cluster::{
 };
 use usher_dns::{
     answer::View,
+    client::Client,
     policy::Policy,
     responder::{Errand, Outcome, Responder},
     serve::Server,
 };
 
 fn world() -> World {
-    let mut world = World::new(Policy::default());
+    let mut world = World::new(Policy::of_consul());
     for server in 2..6_u8 {
         world.add(&format!("n{server}"), &format!("127.0.0.{server}"), service("consul", "", 8300));
     }
@@ -71,7 +72,7 @@ fn ask(world: &World, state: &State, question: &str) -> Result<String, Vec<Inter
     let (packet, transport) = query(question);
     let view = View { state, zone: &world.zone, authorizer: &*world.authorizer, known: &world.known, now: NOW };
     let mut out = Vec::new();
-    match Responder::new(1).respond(&packet, transport, &view, &mut out) {
+    match Responder::new(1).respond(&packet, &Client::by(transport), &view, &mut out) {
         Outcome::Replied => Ok(show(&Message::from_vec(&out).unwrap())),
         Outcome::Elsewhere(Errand::Fetch(interests)) => Err(interests),
         other => panic!("{question}: {other:?}"),
@@ -202,7 +203,7 @@ async fn over_both_transports_the_first_question_fetches_and_the_next_do_not() {
     for tcp in [false, true] {
         let (whole, address) = (client(&world), free_address());
         let catalog = whole.catalog.clone();
-        let server = Server::start(&[address], Policy::default(), catalog, Arc::new(AllowAll)).await.unwrap();
+        let server = Server::start(&[address], Policy::of_consul(), catalog, Arc::new(AllowAll)).await.unwrap();
         for question in QUESTIONS.iter().filter(|question| !question.ends_with("NS") && !question.ends_with("SOA")) {
             let expected = ask(&world, &world.state, question).unwrap();
             let first = ask_server(address, question, tcp).await;
@@ -222,7 +223,8 @@ async fn over_both_transports_the_first_question_fetches_and_the_next_do_not() {
 async fn with_no_server_in_reach_what_is_held_is_answered_and_the_rest_fails() {
     let world = world();
     let (whole, address) = (client(&world), free_address());
-    let server = Server::start(&[address], Policy::default(), whole.catalog.clone(), Arc::new(AllowAll)).await.unwrap();
+    let server =
+        Server::start(&[address], Policy::of_consul(), whole.catalog.clone(), Arc::new(AllowAll)).await.unwrap();
     let known = ask_server(address, "web.service.consul A", false).await;
     whole.down.store(true, Ordering::SeqCst);
     assert_eq!(ask_server(address, "web.service.consul A", false).await, known);

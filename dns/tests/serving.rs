@@ -40,7 +40,7 @@ fn catalog(world: &World) -> Arc<Catalog> {
 }
 
 fn world() -> World {
-    let mut world = World::new(Policy::default());
+    let mut world = World::new(Policy::of_consul());
     world.add("h1", "10.0.0.1", service("web", "", 80));
     world.add("h2", "10.0.0.2", service("ext", "www.example.com", 443));
     world
@@ -106,7 +106,7 @@ const WEB: &str = "NO ERROR aa rd\nan web.service.consul. 0 A 10.0.0.1";
 async fn both_transports_answer_alike_and_stop() {
     let address = free_address();
     let world = world();
-    let server = start(&[address], Policy::default(), &world).await;
+    let server = start(&[address], Policy::of_consul(), &world).await;
     for question in [
         "web.service.consul A",
         "web.service.consul SRV edns=1232 ecs=10.1.2.0/24",
@@ -122,7 +122,7 @@ async fn both_transports_answer_alike_and_stop() {
     }
     assert_eq!(ask(address, "web.service.consul A").await, WEB);
     server.shutdown().await;
-    let again = start(&[address], Policy::default(), &world).await;
+    let again = start(&[address], Policy::of_consul(), &world).await;
     assert_eq!(ask(address, "web.service.consul A").await, WEB, "the port was free again");
     again.shutdown().await;
 }
@@ -130,7 +130,7 @@ async fn both_transports_answer_alike_and_stop() {
 #[tokio::test]
 async fn requests_are_pipelined_on_one_connection() {
     let address = free_address();
-    let server = start(&[address], Policy::default(), &world()).await;
+    let server = start(&[address], Policy::of_consul(), &world()).await;
     let packets: Vec<Vec<u8>> = (0..20_u8)
         .map(|id| {
             let (mut packet, _) = query("web.service.consul SRV");
@@ -147,7 +147,7 @@ async fn requests_are_pipelined_on_one_connection() {
 #[tokio::test]
 async fn wildcard_replies_come_from_the_address_that_was_asked() {
     let port = free_address().port();
-    let server = start(&[(Ipv4Addr::UNSPECIFIED, port).into()], Policy::default(), &world()).await;
+    let server = start(&[(Ipv4Addr::UNSPECIFIED, port).into()], Policy::of_consul(), &world()).await;
     // The asking socket is connected: a reply from any other address would not reach it.
     for last in [1, 2, 77] {
         assert_eq!(ask((Ipv4Addr::new(127, 0, 0, last), port).into(), "web.service.consul A").await, WEB);
@@ -162,7 +162,7 @@ async fn ipv6_and_several_addresses() {
     if UdpSocket::bind((Ipv6Addr::LOCALHOST, 0)).is_err() {
         return;
     }
-    let server = start(&addresses, Policy::default(), &world()).await;
+    let server = start(&addresses, Policy::of_consul(), &world()).await;
     assert_eq!(ask((Ipv6Addr::LOCALHOST, port).into(), "web.service.consul A").await, WEB);
     assert_eq!(ask(addresses[1], "web.service.consul A").await, WEB);
     assert_eq!(ask_tcp((Ipv6Addr::LOCALHOST, port).into(), "web.service.consul A").await, WEB);
@@ -172,8 +172,8 @@ async fn ipv6_and_several_addresses() {
 #[tokio::test]
 async fn an_address_in_use_starts_nothing() {
     let (taken, free) = (free_address(), free_address());
-    let first = start(&[taken], Policy::default(), &world()).await;
-    let error = Server::start(&[free, taken], Policy::default(), catalog(&world()), Arc::new(AllowAll)).await;
+    let first = start(&[taken], Policy::of_consul(), &world()).await;
+    let error = Server::start(&[free, taken], Policy::of_consul(), catalog(&world()), Arc::new(AllowAll)).await;
     let error = error.err().expect("the address is taken").to_string();
     assert!(error.starts_with(&format!("cannot listen on tcp {taken}")), "{error}");
     assert!(TcpListener::bind(free).is_ok(), "nothing is left of the other address");
@@ -183,11 +183,11 @@ async fn an_address_in_use_starts_nothing() {
 #[tokio::test]
 async fn settings_are_replaced_while_serving() {
     let address = free_address();
-    let server = start(&[address], Policy::default(), &world()).await;
+    let server = start(&[address], Policy::of_consul(), &world()).await;
     assert_eq!(ask(address, "web.service.consul A").await, WEB);
-    server.reconfigure(Policy { service_ttl: vec![("*".into(), Duration::from_secs(9))], ..Policy::default() });
+    server.reconfigure(Policy { service_ttl: vec![("*".into(), Duration::from_secs(9))], ..Policy::of_consul() });
     assert_eq!(ask(address, "web.service.consul A").await, "NO ERROR aa rd\nan web.service.consul. 9 A 10.0.0.1");
-    server.reconfigure(Policy { domain: "not..a.name".into(), ..Policy::default() });
+    server.reconfigure(Policy { domain: "not..a.name".into(), ..Policy::of_consul() });
     assert!(ask(address, "web.service.consul A").await.contains(" 9 A "), "settings that cannot be are not taken over");
     server.shutdown().await;
 }
@@ -195,7 +195,7 @@ async fn settings_are_replaced_while_serving() {
 #[tokio::test]
 async fn garbage_gets_no_answer_and_does_no_harm() {
     let address = free_address();
-    let server = start(&[address], Policy::default(), &world()).await;
+    let server = start(&[address], Policy::of_consul(), &world()).await;
     let socket = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
     for packet in [&b""[..], b"\xab\xcd\x01", &[0x80; 600], &[0xff; 2000]] {
         socket.send_to(packet, address).unwrap();
@@ -285,7 +285,7 @@ fn forged(packet: Vec<u8>, tcp: bool) -> Option<Vec<u8>> {
 }
 
 fn with_recursors(recursors: &[SocketAddr]) -> Policy {
-    Policy { recursors: recursors.to_vec(), recursor_timeout: Duration::from_millis(300), ..Policy::default() }
+    Policy { recursors: recursors.to_vec(), recursor_timeout: Duration::from_millis(300), ..Policy::of_consul() }
 }
 
 #[tokio::test]

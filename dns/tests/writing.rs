@@ -9,6 +9,7 @@ use std::net::{Ipv4Addr, Ipv6Addr};
 use common::query;
 use hickory_proto::op::Message;
 use proptest::{collection::vec, prelude::*};
+use usher_dns::policy::Compat;
 use usher_dns::wire::{
     flag,
     name::{Bytes, Name, display, encoded},
@@ -98,7 +99,7 @@ proptest! {
     ) {
         let mut request = Request::default();
         let (packet, _) = query(&format!("{asked} A"));
-        prop_assert_eq!(request.read(&packet), Verdict::Answer);
+        prop_assert_eq!(request.read(&packet, Compat::Consul), Verdict::Answer);
         let labels: Vec<Vec<u8>> = names.iter().map(|name| encoded(name).unwrap()).collect();
         // Cut between labels, as heads and tails are.
         let pieces: Vec<Name<'_>> = labels.iter().zip(splits).map(|(labels, split)| {
@@ -141,7 +142,7 @@ proptest! {
 #[test]
 fn repeated_names_are_pointed_to_and_targets_are_not_compressed() {
     let mut request = Request::default();
-    request.read(&query("web.service.consul SRV").0);
+    request.read(&query("web.service.consul SRV").0, Compat::Consul);
     let target = encoded("h1.node.dc1.consul").unwrap();
     let target = Name::lent(&target, &[]);
     let (mut out, mut tools) = (Vec::new(), Tools::default());

@@ -15,7 +15,7 @@ use usher_cluster::local::{
     LocalError, declared_check, declared_service,
     definition::{CheckSpec, ServiceDefinition},
 };
-use usher_dns::policy::{Policy, Soa};
+use usher_dns::policy::{Compat, Policy, Soa, Truncation, UDP_PAYLOAD_MAX, UDP_PAYLOAD_MIN};
 
 use super::{
     Config, ConfigError, HttpListen, SocketFile, Warning,
@@ -343,7 +343,13 @@ fn dns_policy(raw: &Raw, node_name: &str, datacenter: &str) -> Result<Policy, Co
     let dns = &raw.dns_config;
     let recursors: Result<Vec<SocketAddr>, ConfigError> = raw.recursors.iter().map(|text| recursor(text)).collect();
     let zone = |name: &str| name.trim_matches('.').to_lowercase();
+    let compat = compat(&dns.compat)?;
+    let defaults = match compat {
+        Compat::Consul => Policy::of_consul(),
+        Compat::Rfc => Policy::default(),
+    };
     Ok(Policy {
+        compat,
         node_name: node_name.to_owned(),
         datacenter: datacenter.to_owned(),
         domain: zone(&raw.domain),
@@ -351,7 +357,20 @@ fn dns_policy(raw: &Raw, node_name: &str, datacenter: &str) -> Result<Policy, Co
         node_ttl: duration::from_nanos(dns.node_ttl),
         service_ttl: dns.service_ttl.iter().map(|(name, ttl)| (name.clone(), duration::from_nanos(*ttl))).collect(),
         only_passing: dns.only_passing,
-        enable_truncate: dns.enable_truncate,
+        truncation: match dns.enable_truncate {
+            None => defaults.truncation,
+            Some(false) => Truncation::Never,
+            Some(true) => Truncation::Always,
+        },
+        udp_payload_size: match dns.udp_payload_size {
+            None => defaults.udp_payload_size,
+            Some(size) => Some(udp_payload_size(size)?),
+        },
+        cookie_secret: cookie_secret(&dns.cookie_secret)?,
+        minimal_any: dns.minimal_any,
+        responses_per_second: responses_per_second(dns.responses_per_second)?,
+        zone_cuts: dns.zone_cuts.iter().map(|name| zone(name)).collect(),
+        name_servers: dns.name_servers.iter().map(|name| zone(name)).collect(),
         udp_answer_limit: not_negative("dns_config.udp_answer_limit", dns.udp_answer_limit)?,
         a_record_limit: not_negative("dns_config.a_record_limit", dns.a_record_limit)?,
         disable_compression: dns.disable_compression,
@@ -367,6 +386,35 @@ fn dns_policy(raw: &Raw, node_name: &str, datacenter: &str) -> Result<Policy, Co
         recursor_timeout: duration::from_nanos(dns.recursor_timeout),
         recursor_random: false,
     })
+}
+
+fn compat(text: &str) -> Result<Compat, ConfigError> {
+    match text {
+        "" | "rfc" => Ok(Compat::Rfc),
+        "consul" => Ok(Compat::Consul),
+        _ => Err(invalid(format!("dns_config.compat cannot be {text:?}: it is \"rfc\" or \"consul\""))),
+    }
+}
+
+fn udp_payload_size(value: i64) -> Result<u16, ConfigError> {
+    let size = u16::try_from(value).ok().filter(|size| (UDP_PAYLOAD_MIN..=UDP_PAYLOAD_MAX).contains(size));
+    let range = format!("it is {UDP_PAYLOAD_MIN} to {UDP_PAYLOAD_MAX} bytes");
+    size.ok_or_else(|| invalid(format!("dns_config.udp_payload_size cannot be {value}: {range}")))
+}
+
+fn responses_per_second(value: i64) -> Result<u32, ConfigError> {
+    u32::try_from(value)
+        .map_err(|_| invalid(format!("dns_config.responses_per_second cannot be {value}: it has 32 bits")))
+}
+
+fn cookie_secret(text: &str) -> Result<Option<[u8; 16]>, ConfigError> {
+    if text.is_empty() {
+        return Ok(None);
+    }
+    // The text itself is a secret: it is not shown.
+    let secret = u128::from_str_radix(text, 16).ok().filter(|_| text.len() == 32 && !text.starts_with('+'));
+    let secret = secret.ok_or_else(|| invalid("dns_config.cookie_secret is not 32 hexadecimal digits".into()))?;
+    Ok(Some(secret.to_be_bytes()))
 }
 
 fn soa_timer(name: &str, value: i64) -> Result<u32, ConfigError> {

@@ -4,6 +4,7 @@
 use std::path::PathBuf;
 
 use serde_json::{Value, json};
+use usher_dns::policy::Truncation;
 
 use super::{Config, duration};
 
@@ -137,7 +138,7 @@ impl Config {
             "DNSAltDomain": dns.alt_domain,
             "DNSDisableCompression": dns.disable_compression,
             "DNSDomain": format!("{}.", dns.domain),
-            "DNSEnableTruncate": dns.enable_truncate,
+            "DNSEnableTruncate": dns.truncation == Truncation::Always,
             "DNSNodeMetaTXT": dns.node_meta_txt,
             "DNSNodeTTL": duration::format(dns.node_ttl),
             "DNSOnlyPassing": dns.only_passing,

@@ -120,15 +120,22 @@ pub(super) struct Autopilot {
 #[serde(default)]
 pub(super) struct DnsConfig {
     pub(super) a_record_limit: i64,
+    pub(super) compat: String,
+    pub(super) cookie_secret: String,
     pub(super) disable_compression: bool,
     pub(super) enable_additional_node_meta_txt: bool,
-    pub(super) enable_truncate: bool,
+    pub(super) enable_truncate: Option<bool>,
+    pub(super) minimal_any: bool,
+    pub(super) name_servers: Vec<String>,
     pub(super) node_ttl: i64,
     pub(super) only_passing: bool,
     pub(super) recursor_timeout: i64,
+    pub(super) responses_per_second: i64,
     pub(super) service_ttl: BTreeMap<String, i64>,
     pub(super) soa: Soa,
     pub(super) udp_answer_limit: i64,
+    pub(super) udp_payload_size: Option<i64>,
+    pub(super) zone_cuts: Vec<String>,
 }
 
 #[derive(Debug, Default, Deserialize)]

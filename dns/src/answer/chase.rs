@@ -83,7 +83,7 @@ pub(super) fn chase<'a>(
     if name.set(host).is_none() {
         return Vec::new();
     }
-    if view.zone.before(&name).is_some_and(|labels| labels > 0) {
+    if view.zone.under(&name).is_some_and(|under| under.labels > 0) {
         return ours(host, &name, asking, view, desk, out);
     }
     if !view.zone.recurses() {
@@ -96,6 +96,21 @@ pub(super) fn chase<'a>(
         return Vec::new();
     };
     found.iter().map(Outside::record).collect()
+}
+
+/// The records `host` (labels) leads to, if it is a name of our own.
+pub(super) fn own<'a>(
+    host: &'a [u8],
+    asking: &Asking<'a>,
+    view: &View<'a>,
+    desk: &mut Desk,
+    out: &mut Answer<'a>,
+) -> Vec<Record<'a>> {
+    let mut name = QName::default();
+    if name.set(host).is_none() || view.zone.under(&name).is_none() {
+        return Vec::new();
+    }
+    ours(host, &name, asking, view, desk, out)
 }
 
 impl Outside {
@@ -123,17 +138,19 @@ fn ours<'a>(
         owner: Name::lent(host, &[]),
         labels: host,
         kind: kind::ANY,
+        origin: asking.origin,
+        domain: asking.domain,
         depth,
         edns: false,
-        most: fit::plain_answers(view.zone),
+        most: fit::plain_answers(kind::ANY, view.zone),
     };
     // The desk's order is being drawn from: the inner question gets its own.
     let order = std::mem::take(&mut desk.order);
-    let (seen, stamp) = (std::mem::take(&mut desk.seen), desk.stamp);
+    let (seen, stamp, arranged) = (std::mem::take(&mut desk.seen), desk.stamp, desk.arranged);
     let mut found = Answer { wants: std::mem::take(&mut out.wants), ..Answer::default() };
     inside(asked(name, kind::ANY, view.zone), &inner, name, view, desk, &mut found);
     desk.order = order;
-    (desk.seen, desk.stamp) = (seen, stamp);
+    (desk.seen, desk.stamp, desk.arranged) = (seen, stamp, arranged);
     out.wants = std::mem::take(&mut found.wants);
     std::mem::take(&mut found.needs).into_iter().for_each(|interest| out.need(interest));
     if found.cut == Cut::Service {

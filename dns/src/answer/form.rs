@@ -16,6 +16,12 @@ use usher_cluster::catalog::{
 use super::text;
 use crate::wire::{kind, name::encode};
 
+/// The place of SRV records in lists of duplicates.
+pub(super) const SRV: usize = 3;
+/// The place of the instances' texts there.
+pub(super) const TEXT: usize = 4;
+/// The SRV priority of every instance, as the reference has it.
+const PRIORITY: u16 = 1;
 /// The tag of a node's or an instance's own IPv4 address.
 const LAN_IPV4: &str = "lan_ipv4";
 /// The tag of its IPv6 address.
@@ -69,16 +75,22 @@ pub(super) enum Reach {
 pub(super) struct Form {
     /// Its place among the entry's answerable instances.
     pub(super) place: u32,
-    /// Its place in the lists of duplicates, by [`Family`]; the fourth is that of SRV records.
-    pub(super) groups: [u32; 4],
+    /// Its place in the lists of duplicates, by [`Family`], then [`SRV`] and [`TEXT`].
+    pub(super) groups: [u32; 5],
     /// Where its addresses lead.
     reaches: [Reach; 3],
     /// The head of its SRV target; the rest is `<datacenter>.<domain>`. `None` if it cannot be a name.
     target: Option<Span>,
+    /// The head of a target that has an address of each family of the instance's own.
+    dual: Option<Span>,
     /// `<node>.node`, if that can be a name.
     node: Option<Span>,
     /// Its node's metadata.
     meta: Span,
+    /// Its own metadata, as one record's strings.
+    text: Span,
+    /// Its SRV priority.
+    pub(super) priority: u16,
     /// Its SRV weight by its health.
     pub(super) weight: u16,
     /// Its port.
@@ -92,8 +104,10 @@ pub(super) struct Form {
 pub(super) struct Forms {
     /// One for each answerable instance.
     pub(super) list: Vec<Form>,
-    /// Whether an address (by [`Family`]) or an SRV record (the fourth) appears more than once.
-    pub(super) repeats: [bool; 4],
+    /// Whether an address (by [`Family`]), an SRV record or a text appears more than once.
+    pub(super) repeats: [bool; 5],
+    /// Whether all have the same priority and weight.
+    pub(super) even: bool,
     bytes: Vec<u8>,
 }
 
@@ -110,7 +124,9 @@ impl Forms {
             list.push(Form::new(place, instance, &mut bytes));
         }
         bytes.shrink_to_fit();
-        let mut forms = Self { list, repeats: [false; 4], bytes };
+        let rank = |form: &Form| (form.priority, form.weight);
+        let even = list.windows(2).all(|pair| matches!(pair, [one, other] if rank(one) == rank(other)));
+        let mut forms = Self { list, repeats: [false; 5], even, bytes };
         forms.group(entry);
         forms
     }
@@ -140,8 +156,15 @@ impl Forms {
             let next = u32::try_from(known.len()).unwrap_or(u32::MAX);
             let key = (&instance.node.name, service_address(&instance.service, Family::Any), instance.service.port);
             let group = *known.entry(key).or_insert(next);
-            self.repeats[3] |= group != next;
-            form.groups[3] = group;
+            self.repeats[SRV] |= group != next;
+            form.groups[SRV] = group;
+        }
+        let mut known = HashMap::new();
+        for form in &mut self.list {
+            let next = u32::try_from(known.len()).unwrap_or(u32::MAX);
+            let group = *known.entry(slice(&self.bytes, form.text)).or_insert(next);
+            self.repeats[TEXT] |= group != next;
+            form.groups[TEXT] = group;
         }
     }
 
@@ -155,9 +178,19 @@ impl Forms {
         Some(self.bytes(form.target?))
     }
 
+    /// The head of a target with both of the form's addresses, if it has one of each family of its own.
+    pub(super) fn dual(&self, form: &Form) -> Option<&[u8]> {
+        Some(self.bytes(form.dual?))
+    }
+
     /// The form's node as the head of a name.
     pub(super) fn node(&self, form: &Form) -> Option<&[u8]> {
         Some(self.bytes(form.node?))
+    }
+
+    /// The strings of the form's own metadata.
+    pub(super) fn text(&self, form: &Form) -> &[u8] {
+        self.bytes(form.text)
     }
 
     /// The TXT data of the form's node.
@@ -177,13 +210,22 @@ impl Form {
             Reach::Host(host) => Some(host),
             Reach::Nowhere => None,
         };
+        let dual = match reaches {
+            [Reach::Own(IpAddr::V4(v4)), Reach::Own(IpAddr::V6(v6)), _] => {
+                head(bytes, &format!("{}-{}", hex(v4.into()), hex(v6.into())), "addr")
+            }
+            _ => None,
+        };
         Self {
             place,
-            groups: [0; 4],
+            groups: [0; 5],
             reaches,
             target,
+            dual,
             node,
             meta: meta(&instance.node.meta, bytes),
+            text: strings(&instance.service.meta, bytes),
+            priority: PRIORITY,
             weight: weight(instance),
             port: low_word(instance.service.port),
             passing: instance.status == Status::Passing,
@@ -198,6 +240,16 @@ impl Form {
             Family::V6 => v6,
             Family::Any => any,
         }
+    }
+
+    /// Its address of each family it has one of.
+    pub(super) fn both(&self) -> impl Iterator<Item = IpAddr> {
+        let [v4, v6, _] = self.reaches;
+        let of = |reach: Reach, wanted: fn(&IpAddr) -> bool| match reach {
+            Reach::Node(address) | Reach::Own(address) => Some(address).filter(wanted),
+            Reach::Host(_) | Reach::Nowhere => None,
+        };
+        [of(v4, IpAddr::is_ipv4), of(v6, IpAddr::is_ipv6)].into_iter().flatten()
     }
 }
 
@@ -327,6 +379,13 @@ fn hex(address: IpAddr) -> String {
 fn meta(pairs: &BTreeMap<String, String>, bytes: &mut Vec<u8>) -> Span {
     let start = bytes.len();
     text::encode_all(pairs, bytes);
+    span(start, bytes.len())
+}
+
+/// All pairs as the strings of one record.
+fn strings(pairs: &BTreeMap<String, String>, bytes: &mut Vec<u8>) -> Span {
+    let start = bytes.len();
+    text::encode_together(pairs, bytes);
     span(start, bytes.len())
 }
 

@@ -16,12 +16,13 @@
 //! | rule | where |
 //! |---|---|
 //! | a name with nothing behind it: NXDOMAIN, a service without such a record: NOERROR, both with SOA | here |
-//! | a node without such a record: NOERROR without SOA | [`mod@node`] |
+//! | a node without such a record: NOERROR, by Consul's letter without SOA | [`mod@node`] |
+//! | negative and odd answers say why (RFC 8914), by Consul's letter they do not | [`mod@reason`] |
 //! | critical instances are left out; warning ones with `only_passing`; order is random; duplicates go | [`mod@service`] |
 //! | host-name addresses: CNAME and what it leads to | [`chase`] |
 //! | TXT from metadata (RFC 1464) | [`text`] |
-//! | SOA and NS for any name, up to three servers with their addresses | [`mod@apex`] |
-//! | PTR: a node's address, else a service's; unknown ones go to the recursors, without any SERVFAIL | [`mod@reverse`] |
+//! | SOA and NS where a zone begins, the servers with their addresses | [`mod@apex`] |
+//! | PTR: a node's address, else a service's; unknown ones go to the recursors | [`mod@reverse`] |
 //! | not our name: to the recursors, without any REFUSED | here |
 //!
 //! Addresses for other datacenters (`translate_wan_addrs`) come when there are other datacenters.
@@ -30,6 +31,7 @@ mod apex;
 pub mod chase;
 mod form;
 mod node;
+mod reason;
 mod reverse;
 mod service;
 pub mod text;
@@ -44,7 +46,8 @@ use usher_cluster::{
 
 use self::chase::Known;
 use crate::{
-    name::{Asked, asked},
+    answer::reason::code,
+    name::{Asked, Why, asked},
     wire::{
         kind,
         name::{Bytes, Name},
@@ -53,7 +56,7 @@ use crate::{
         record::{Data, Record},
         request::Request,
     },
-    zone::Zone,
+    zone::{Domain, Zone},
 };
 
 /// What answers are made from, at one moment.
@@ -104,6 +107,10 @@ pub struct Answer<'a> {
     pub cut: Cut,
     /// Whether there were more answers than were collected.
     pub more: bool,
+    /// Whether the client would read why.
+    explains: bool,
+    /// Why this is the answer: an info code of RFC 8914 and words.
+    pub error: Option<(u16, Bytes<'a>)>,
     /// Whether this is not ours to answer: the question goes to the recursors.
     pub forward: bool,
     /// Names of others this answer needs and that are not known.
@@ -156,6 +163,9 @@ fn emptied<'b>(records: Vec<Record<'_>>) -> Vec<Record<'b>> {
 pub struct Desk {
     rng: SmallRng,
     order: Vec<u32>,
+    /// Whether `order` is to be taken as it is.
+    arranged: bool,
+    keys: Vec<(u16, f64, u32)>,
     seen: Vec<u32>,
     stamp: u32,
 }
@@ -163,7 +173,25 @@ pub struct Desk {
 impl Desk {
     /// A desk with randomness from `seed`.
     pub fn new(seed: u64) -> Self {
-        Self { rng: SmallRng::seed_from_u64(seed), order: Vec::new(), seen: Vec::new(), stamp: 0 }
+        let (order, keys, seen) = (Vec::new(), Vec::new(), Vec::new());
+        Self { rng: SmallRng::seed_from_u64(seed), order, arranged: false, keys, seen, stamp: 0 }
+    }
+
+    /// Puts `order` into a random order of its own, in which a place comes first with the probability of its weight
+    /// among those left (the algorithm of RFC 2782, by the keys of Efraimidis and Spirakis, 2006), lower tiers first.
+    /// What is drawn then comes in that order.
+    fn arrange(&mut self, tier_and_weight: impl Fn(u32) -> (u16, u16)) {
+        self.keys.clear();
+        for place in &self.order {
+            let (tier, weight) = tier_and_weight(*place);
+            let weight = if weight == 0 { WEIGHT_OF_NONE } else { f64::from(weight) };
+            let exponential = -(1.0 - self.rng.random::<f64>()).ln();
+            self.keys.push((tier, exponential / weight, *place));
+        }
+        self.keys.sort_unstable_by(|one, other| one.0.cmp(&other.0).then(one.1.total_cmp(&other.1)));
+        self.order.clear();
+        self.order.extend(self.keys.iter().map(|(_, _, place)| *place));
+        self.arranged = true;
     }
 
     /// Takes a random one of `order[from..]` to `from` and returns it.
@@ -171,6 +199,9 @@ impl Desk {
         let to = self.order.len();
         if from >= to {
             return None;
+        }
+        if self.arranged {
+            return self.order.get(from).copied();
         }
         self.order.swap(from, self.rng.random_range(from..to));
         self.order.get(from).copied()
@@ -206,6 +237,10 @@ pub(crate) struct Asking<'a> {
     pub(crate) labels: &'a [u8],
     /// The type.
     pub(crate) kind: u16,
+    /// The zone the owner is in, by its name: the owner of its SOA.
+    pub(crate) origin: Name<'a>,
+    /// The domain that names made for this answer end in.
+    pub(crate) domain: &'a Domain,
     /// How many more names of our own may be followed.
     pub(crate) depth: u8,
     /// Whether the client speaks EDNS.
@@ -214,31 +249,67 @@ pub(crate) struct Asking<'a> {
     pub(crate) most: usize,
 }
 
+/// What stands in for a weight of 0: a very small chance (RFC 2782).
+const WEIGHT_OF_NONE: f64 = 1.0 / 1024.0;
+
 /// How many names of our own are followed from one to the next.
 const DEPTH: u8 = 3;
 
 /// Answers `request` into `out`, which is empty. At most `most` answers are collected: more would not fit anyway.
 pub fn answer<'a>(request: &'a Request, most: usize, view: &View<'a>, desk: &mut Desk, out: &mut Answer<'a>) {
     let zone = view.zone;
+    let strict = zone.policy.strict();
     out.authoritative = true;
     out.recursion = zone.recurses();
     out.edns = true;
+    out.explains = strict && request.edns.is_some();
     let asking = Asking {
         owner: Name::Question,
         labels: request.name.wire(),
         kind: request.kind,
+        origin: origin(&request.name, zone),
+        domain: zone.made_under(zone.under(&request.name)),
         depth: DEPTH,
         edns: request.edns.is_some(),
         most,
     };
     match asked(&request.name, request.kind, zone) {
-        Asked::Axfr => out.rcode = rcode::NOTIMP,
-        Asked::Ns => apex::servers(view, desk, out),
+        Asked::NameServer => apex::name_server(&asking, view, desk, out),
+        Asked::Ns => apex::servers(&asking, view, desk, out),
         Asked::Other => other(zone, out),
-        Asked::Reverse(address) => reverse::reverse(address, request.kind, view, out),
-        Asked::Soa => apex::start(view, desk, out),
+        Asked::Reverse(reversed) => reverse::reverse(reversed, &asking, &request.name, view, out),
+        Asked::Soa => apex::start(&asking, view, desk, out),
+        Asked::Transfer if strict => {
+            out.rcode = rcode::REFUSED;
+            out.authoritative = false;
+            out.explain(code::NOT_SUPPORTED, format_args!("zone transfers are not served"));
+        }
+        Asked::Transfer => out.rcode = rcode::NOTIMP,
         asked => inside(asked, &asking, &request.name, view, desk, out),
     }
+    if request.kind == kind::ANY && zone.policy.minimal_any {
+        shrink(out);
+    }
+}
+
+/// One small record instead of everything (RFC 8482 4.2).
+fn shrink(out: &mut Answer<'_>) {
+    let Some(Record { ttl, .. }) = out.answers.first().copied() else { return };
+    out.answers.clear();
+    out.additional.clear();
+    out.wants.clear();
+    out.answers.push(Record { owner: Name::Question, ttl, data: Data::Hinfo });
+}
+
+/// The zone a name is in: a configured cut, else the domain it is under; by Consul's letter always the main domain.
+fn origin<'a>(name: &QName, zone: &'a Zone) -> Name<'a> {
+    if !zone.policy.strict() {
+        return zone.apex();
+    }
+    if let Some((cut, _)) = zone.cut(name) {
+        return Name::lent(cut, &[]);
+    }
+    zone.under(name).map_or_else(|| reverse::origin(name), |under| Name::lent(under.domain.wire(), &[]))
 }
 
 /// Answers what is found under our domains; also asked for names of our own that addresses lead to.
@@ -251,19 +322,60 @@ pub(crate) fn inside<'a>(
     out: &mut Answer<'a>,
 ) {
     match asked {
-        Asked::Addr(address) => addr(address, name, view, out),
-        Asked::Node { name, here } => node::node(name.filter(|_| here), asking, view, desk, out),
-        Asked::Service { name: Some(name), tag, here: true } => {
-            service::service(name, tag, asking, view, desk, out);
+        Asked::Above => {
+            out.explain(code::OTHER, format_args!("names stand below this one, but nothing at it"));
+            no_data(asking, view, out);
         }
-        _ => no_such_name(view, out),
+        Asked::Addr(address, other) => addr([Some(address), other], asking, name, view, out),
+        Asked::Empty => {}
+        Asked::NameServer => apex::name_server(asking, view, desk, out),
+        Asked::Node { name, here: true } => node::node(name, asking, view, desk, out),
+        Asked::Service { name: Some(name), tags, here: true } => {
+            service::service(name, tags, asking, view, desk, out);
+        }
+        Asked::Node { here: false, .. } if !view.zone.policy.strict() => node::node(None, asking, view, desk, out),
+        Asked::Node { .. } | Asked::Service { here: false, .. } => {
+            let here = &view.zone.policy.datacenter;
+            out.explain(code::OTHER, format_args!("only datacenter {here:?} is known here"));
+            no_such_name(asking, view, out);
+        }
+        Asked::Service { .. } => {
+            out.explain(code::OTHER, format_args!("no service can have this name"));
+            no_such_name(asking, view, out);
+        }
+        Asked::Query => {
+            out.explain(code::OTHER, format_args!("there are no stored queries"));
+            no_such_name(asking, view, out);
+        }
+        Asked::Nothing(why) => {
+            out.explain(code::OTHER, format_args!("{}", words(why)));
+            no_such_name(asking, view, out);
+        }
+        // Asked for by no name that another one leads to.
+        Asked::Ns | Asked::Other | Asked::Reverse(_) | Asked::Soa | Asked::Transfer => {
+            no_such_name(asking, view, out);
+        }
     }
 }
 
-/// NXDOMAIN, with the SOA of the zone (never of a part of it, whatever was delegated to us).
-fn no_such_name<'a>(view: &View<'a>, out: &mut Answer<'a>) {
+fn words(why: Why) -> &'static str {
+    match why {
+        Why::Behind => "what stands behind its kind is no datacenter",
+        Why::NoAddress => "its digits spell no address",
+        Why::NoKind => "none of its labels is \"service\", \"node\" or \"addr\" with a name before it",
+        Why::Mesh => "there is no service mesh",
+    }
+}
+
+/// NXDOMAIN, with the SOA of the zone.
+fn no_such_name<'a>(asking: &Asking<'a>, view: &View<'a>, out: &mut Answer<'a>) {
     out.rcode = rcode::NXDOMAIN;
-    out.authority.push(apex::soa(view));
+    out.authority.push(apex::soa(asking.origin, view));
+}
+
+/// No such record, with the SOA of the zone (RFC 2308 2.2).
+fn no_data<'a>(asking: &Asking<'a>, view: &View<'a>, out: &mut Answer<'a>) {
+    out.authority.push(apex::soa(asking.origin, view));
 }
 
 fn other(zone: &Zone, out: &mut Answer<'_>) {
@@ -273,20 +385,34 @@ fn other(zone: &Zone, out: &mut Answer<'_>) {
         return;
     }
     out.rcode = rcode::REFUSED;
-    out.edns = false;
+    out.edns = zone.policy.strict();
+    let domain = &zone.policy.domain;
+    out.explain(code::NOT_AUTHORITATIVE, format_args!("not a name under {domain:?}, and there are no recursors"));
 }
 
-/// The address a name spells, whatever type was asked for. Its owner is under the main domain, lower case.
-fn addr<'a>(address: Option<IpAddr>, name: &QName, view: &View<'a>, out: &mut Answer<'a>) {
-    let (Some(address), Some(labels)) = (address, view.zone.before(name)) else { return };
+/// The addresses a name spells. By Consul's letter whatever type was asked for, owned by the name under the main domain
+/// in lower case.
+fn addr<'a>(addresses: [Option<IpAddr>; 2], asking: &Asking<'a>, name: &QName, view: &View<'a>, out: &mut Answer<'a>) {
+    let ttl = view.zone.node_ttl();
+    if view.zone.policy.strict() {
+        let fits = |address: &IpAddr| answers_kind(*address, asking.kind, view.zone);
+        let records = addresses.into_iter().flatten().filter(fits);
+        out.answers.extend(records.map(|address| Record { owner: asking.owner, ttl, data: Data::address(address) }));
+        if out.answers.is_empty() {
+            out.explain(code::OTHER, format_args!("the name spells no such address"));
+            no_data(asking, view, out);
+        }
+        return;
+    }
+    let ([Some(address), _], Some(under)) = (addresses, view.zone.under(name)) else { return };
     let start = out.kept.len();
-    for at in 0..labels {
+    for at in 0..under.labels {
         let label = name.label(at);
         out.kept.push(u8::try_from(label.len()).unwrap_or(0));
         out.kept.extend_from_slice(label);
     }
-    let owner = Name::Made(kept(start, out.kept.len()), view.zone.domain());
-    out.answers.push(Record { owner, ttl: view.zone.node_ttl(), data: Data::address(address) });
+    let owner = Name::Made(kept(start, out.kept.len()), view.zone.domain().wire());
+    out.answers.push(Record { owner, ttl, data: Data::address(address) });
 }
 
 /// The bytes from `start` to `end` of what the answer keeps.
@@ -297,8 +423,8 @@ fn kept<'a>(start: usize, end: usize) -> Bytes<'a> {
     }
 }
 
-/// Whether an address is an answer to a question of this type; TXT is a habit of the reference.
-fn answers_kind(address: IpAddr, kind: u16) -> bool {
+/// Whether an address is an answer to a question of this type; TXT and SRV are habits of the reference.
+fn answers_kind(address: IpAddr, kind: u16, zone: &Zone) -> bool {
     let own = if address.is_ipv4() { kind::A } else { kind::AAAA };
-    kind == own || matches!(kind, kind::ANY | kind::SRV | kind::TXT)
+    kind == own || kind == kind::ANY || (!zone.policy.strict() && matches!(kind, kind::SRV | kind::TXT))
 }

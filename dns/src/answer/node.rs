@@ -5,7 +5,8 @@ use usher_cluster::{access::Permission, catalog::Interest};
 use super::{
     Answer, Asking, Desk, View, answers_kind, chase,
     form::{Family, NodeForm, Reach},
-    no_such_name,
+    no_data, no_such_name,
+    reason::code,
 };
 use crate::wire::{
     kind,
@@ -14,8 +15,8 @@ use crate::wire::{
     record::{Data, Record},
 };
 
-/// Answers for the node of that name (`None`: there is none). Types a node never has are answered with nothing, whether
-/// it exists or not.
+/// Answers for the node of that name (`None`: there is none). By Consul's letter types a node never has are answered with
+/// nothing, whether it exists or not.
 pub(super) fn node<'a>(
     name: Option<&str>,
     asking: &Asking<'a>,
@@ -23,7 +24,8 @@ pub(super) fn node<'a>(
     desk: &mut Desk,
     out: &mut Answer<'a>,
 ) {
-    if !matches!(asking.kind, kind::A | kind::AAAA | kind::ANY | kind::TXT) {
+    let strict = view.zone.policy.strict();
+    if !strict && !matches!(asking.kind, kind::A | kind::AAAA | kind::ANY | kind::TXT) {
         return;
     }
     let allowed = |name: &&str| view.authorizer.allows("", &Permission::NodeRead(name));
@@ -31,7 +33,13 @@ pub(super) fn node<'a>(
         return out.need(Interest::Node(name.to_owned()));
     }
     let Some(entry) = name.filter(allowed).and_then(|name| view.state.node_entry(name)) else {
-        return no_such_name(view, out);
+        let name = name.unwrap_or_default();
+        if strict && view.state.has_nodes_below(name) {
+            out.explain(code::OTHER, format_args!("names of nodes end in {name:?}, but none is it"));
+            return no_data(asking, view, out);
+        }
+        out.explain(code::OTHER, format_args!("no node {name:?}"));
+        return no_such_name(asking, view, out);
     };
     let Some(form) = NodeForm::of(entry) else {
         // Somebody else uses the entry's memo: a mistake in this program.
@@ -44,13 +52,16 @@ pub(super) fn node<'a>(
         }
     }
     let in_answer = matches!(asking.kind, kind::ANY | kind::TXT);
-    if !in_answer && !view.zone.policy.node_meta_txt {
-        return;
+    if in_answer || (view.zone.policy.node_meta_txt && !(strict && out.answers.is_empty())) {
+        let section = if in_answer { &mut out.answers } else { &mut out.additional };
+        for data in form.meta() {
+            let data = Data::Txt(Bytes::Lent(data));
+            section.push(Record { owner: asking.owner, ttl: view.zone.node_ttl(), data });
+        }
     }
-    let section = if in_answer { &mut out.answers } else { &mut out.additional };
-    for data in form.meta() {
-        let data = Data::Txt(Bytes::Lent(data));
-        section.push(Record { owner: asking.owner, ttl: view.zone.node_ttl(), data });
+    if strict && out.answers.is_empty() {
+        out.explain(code::OTHER, format_args!("node {:?} has no such record", entry.node.name));
+        no_data(asking, view, out);
     }
 }
 
@@ -65,7 +76,7 @@ pub(super) fn addresses<'a>(
     let record = |data| Record { owner: asking.owner, ttl: view.zone.node_ttl(), data };
     let (first, rest) = match form.reach(Family::of(asking.kind)) {
         Reach::Node(address) | Reach::Own(address) => {
-            let fits = answers_kind(address, asking.kind);
+            let fits = answers_kind(address, asking.kind, view.zone);
             (fits.then(|| record(Data::address(address))), Vec::new())
         }
         Reach::Host(host) => {

@@ -1,20 +1,27 @@
 //! The instances of a service, as addresses or SRV records, in random order and without duplicates.
 
+use std::fmt;
+
 use usher_cluster::{
     access::Permission,
     catalog::{Instance, Interest, ServiceEntry},
 };
 
 use super::{
-    Answer, Asking, Cut, Desk, View, answers_kind, apex, chase,
-    form::{Family, Form, Forms, Reach, node_ip},
-    no_such_name,
+    Answer, Asking, Cut, Desk, View, answers_kind, chase,
+    form::{Family, Form, Forms, Reach, SRV, TEXT, node_ip},
+    no_data, no_such_name,
+    reason::code,
 };
-use crate::wire::{
-    kind,
-    name::{Bytes, Name},
-    rcode,
-    record::{Data, Record, Srv},
+use crate::{
+    name::Tags,
+    policy::Truncation,
+    wire::{
+        kind,
+        name::{Bytes, Name},
+        rcode,
+        record::{Data, Record, Srv},
+    },
 };
 
 /// Most names followed for one answer; SRV targets beyond them go without their addresses.
@@ -29,10 +36,10 @@ struct Lookup<'a, 'v> {
     view: &'v View<'a>,
 }
 
-/// Answers with the instances of `name` that carry `tag` (empty for all).
+/// Answers with the instances of `name` that carry `tags`.
 pub(super) fn service<'a>(
     name: &str,
-    tag: &str,
+    tags: Tags<'_>,
     asking: &Asking<'a>,
     view: &View<'a>,
     desk: &mut Desk,
@@ -41,40 +48,110 @@ pub(super) fn service<'a>(
     if !view.state.holds_service(name) {
         return out.need(Interest::Service(name.to_owned()));
     }
-    let Some(entry) = view.state.service_entry(name) else { return no_such_name(view, out) };
-    if !view.authorizer.allows("", &Permission::ServiceRead(name)) {
-        return no_such_name(view, out);
-    }
+    let allowed = view.authorizer.allows("", &Permission::ServiceRead(name));
+    let Some(entry) = view.state.service_entry(name).filter(|_| allowed) else {
+        return no_service(name, tags, asking, view, out);
+    };
     let Some(forms) = Forms::of(entry) else {
         // Somebody else uses the entry's memo: a mistake in this program.
         out.rcode = rcode::SERVFAIL;
         return;
     };
-    select(entry, forms, tag, view, desk);
+    select(entry, forms, tags, asking.kind, view, desk);
     if desk.order.is_empty() {
-        return no_such_name(view, out);
+        return none_left(entry, tags, asking, view, out);
     }
     out.cut = Cut::Service;
     let lookup = Lookup { entry, forms, ttl: view.zone.service_ttl(name), asking, view };
     match asking.kind {
         kind::SRV => lookup.targets(desk, out),
+        kind::TXT if view.zone.policy.strict() => lookup.texts(desk, out),
         _ => lookup.addresses(desk, out),
     }
-    if out.answers.is_empty() && !(out.more && view.zone.policy.enable_truncate) {
-        out.authority.push(apex::soa(view));
+    let cut_and_said = out.more && view.zone.policy.truncation != Truncation::Never;
+    if out.answers.is_empty() && !cut_and_said {
+        if out.wants.is_empty() {
+            out.explain(code::OTHER, format_args!("service {:?}: no instance has such a record", entry.name()));
+        }
+        no_data(asking, view, out);
     }
 }
 
-/// Lists in `desk.order` the forms that health and tag let through.
-fn select(entry: &ServiceEntry, forms: &Forms, tag: &str, view: &View<'_>, desk: &mut Desk) {
+/// There is no such service. A label as `_tcp` stands between others, and is none itself.
+fn no_service<'a>(name: &str, tags: Tags<'_>, asking: &Asking<'a>, view: &View<'a>, out: &mut Answer<'a>) {
+    if view.zone.policy.strict() && tags == Tags::Any && name.starts_with('_') {
+        out.explain(code::OTHER, format_args!("no service {name:?}, but names stand below this one"));
+        return no_data(asking, view, out);
+    }
+    out.explain(code::OTHER, format_args!("no service {name:?}"));
+    no_such_name(asking, view, out);
+}
+
+/// There are instances, but none that may be answered.
+fn none_left<'a>(entry: &ServiceEntry, tags: Tags<'_>, asking: &Asking<'a>, view: &View<'a>, out: &mut Answer<'a>) {
+    let own = |instance: &Instance, tags: &Tags<'_>| tags.let_through(instance.service.tags.iter().map(String::as_str));
+    let tagged = entry.instances.iter().filter(|instance| own(instance, &tags)).count();
+    let name = entry.name();
+    if tagged > 0 {
+        let bad = if view.zone.policy.only_passing { "none passing" } else { "all critical" };
+        let noun = if tagged == 1 { "instance" } else { "instances" };
+        out.explain(code::OTHER, format_args!("service {name:?}: {tagged} {noun} with this name, {bad}"));
+        return no_such_name(asking, view, out);
+    }
+    let Tags::One(tag) = tags else {
+        out.explain(code::OTHER, format_args!("service {name:?}: no instance has all of these tags"));
+        return no_such_name(asking, view, out);
+    };
+    if view.zone.policy.strict() && entry.tags().any(|own| stands_below(own, tag)) {
+        out.explain(code::OTHER, format_args!("service {name:?}: tags end in {tag:?}, but none is it"));
+        return no_data(asking, view, out);
+    }
+    out.explain(code::OTHER, format_args!("service {name:?}: no tag {tag:?}; tags: {}", Listed(entry)));
+    no_such_name(asking, view, out);
+}
+
+/// Whether a tag ends in a dot and `other`.
+fn stands_below(tag: &str, other: &str) -> bool {
+    let before = tag.len().checked_sub(other.len()).and_then(|start| tag.as_bytes().split_at_checked(start));
+    before.is_some_and(|(head, tail)| head.ends_with(b".") && tail.eq_ignore_ascii_case(other.as_bytes()))
+}
+
+/// The tags of a service, with commas.
+struct Listed<'e>(&'e ServiceEntry);
+
+impl fmt::Display for Listed<'_> {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.0.tags().len() == 0 {
+            return out.write_str("none");
+        }
+        for (at, tag) in self.0.tags().enumerate() {
+            write!(out, "{}{tag}", if at == 0 { "" } else { ", " })?;
+        }
+        Ok(())
+    }
+}
+
+/// Lists in `desk.order` the forms that health and tags let through. By the letter of the RFCs, addresses come of the
+/// lowest priority that is left, and everything in an order by weight.
+fn select(entry: &ServiceEntry, forms: &Forms, tags: Tags<'_>, kind: u16, view: &View<'_>, desk: &mut Desk) {
     let only_passing = view.zone.policy.only_passing;
     let tagged = |form: &Form| {
         let instance = entry.answerable().get(form.place as usize);
-        instance.is_some_and(|instance| instance.service.tags.iter().any(|own| own.eq_ignore_ascii_case(tag)))
+        instance.is_some_and(|instance| tags.let_through(instance.service.tags.iter().map(String::as_str)))
     };
-    let wanted = |form: &&Form| (form.passing || !only_passing) && (tag.is_empty() || tagged(form));
+    let wanted = |form: &&Form| (form.passing || !only_passing) && (tags == Tags::Any || tagged(form));
     desk.order.clear();
     desk.order.extend(forms.list.iter().filter(wanted).map(|form| form.place));
+    desk.arranged = false;
+    if forms.even || !view.zone.policy.strict() {
+        return;
+    }
+    let form = |place: u32| forms.list.get(place as usize);
+    if kind != kind::SRV {
+        let best = desk.order.iter().filter_map(|place| form(*place)).map(|form| form.priority).min();
+        desk.order.retain(|place| form(*place).map(|form| form.priority) == best);
+    }
+    desk.arrange(|place| form(place).map_or((u16::MAX, 0), |form| (form.priority, form.weight)));
 }
 
 impl<'a> Lookup<'a, '_> {
@@ -109,7 +186,7 @@ impl<'a> Lookup<'a, '_> {
                     }
                 },
             };
-            if !answers_kind(address, self.asking.kind) {
+            if !answers_kind(address, self.asking.kind, self.view.zone) {
                 continue;
             }
             let group = form.groups.get(family as usize).copied().unwrap_or(0);
@@ -141,15 +218,32 @@ impl<'a> Lookup<'a, '_> {
         }
     }
 
+    /// The metadata of each instance, one record an instance (RFC 6763 section 6).
+    fn texts(&self, desk: &mut Desk, out: &mut Answer<'a>) {
+        desk.unsee(self.forms.list.len());
+        for at in 0.. {
+            let Some(form) = self.draw(at, desk) else { break };
+            let text = self.forms.text(form);
+            if text.is_empty() || !desk.first(form.groups[TEXT]) {
+                continue;
+            }
+            if out.answers.len() >= self.asking.most {
+                out.more = true;
+                break;
+            }
+            let data = Data::Txt(Bytes::Lent(text));
+            out.answers.push(Record { owner: self.asking.owner, ttl: self.ttl, data });
+        }
+    }
+
     fn targets(&self, desk: &mut Desk, out: &mut Answer<'a>) {
-        let [.., repeats] = self.forms.repeats;
+        let repeats = self.forms.repeats[SRV];
         if repeats {
             desk.unsee(self.forms.list.len());
         }
         for at in 0.. {
             let Some(form) = self.draw(at, desk) else { break };
-            let [.., group] = form.groups;
-            if repeats && !desk.first(group) {
+            if repeats && !desk.first(form.groups[SRV]) {
                 continue;
             }
             if out.answers.len() >= self.asking.most {
@@ -162,12 +256,13 @@ impl<'a> Lookup<'a, '_> {
 
     /// An SRV record and the addresses of its target. An instance whose target is no name goes unanswered.
     fn target(&self, form: &'a Form, desk: &mut Desk, out: &mut Answer<'a>) {
-        let dc_domain = self.view.zone.dc_domain();
+        let dc_domain = self.asking.domain.dc();
         match form.reach(Family::Any) {
             Reach::Node(address) | Reach::Own(address) => {
-                let Some(target) = self.forms.target(form).and_then(|head| Name::joined(head, dc_domain)) else {
-                    return;
-                };
+                let strict = self.view.zone.policy.strict();
+                let dual = self.forms.dual(form).filter(|_| strict).and_then(|head| Name::joined(head, dc_domain));
+                let single = || self.forms.target(form).and_then(|head| Name::joined(head, dc_domain));
+                let Some(target) = dual.or_else(single) else { return };
                 self.located(form, target, address, out);
             }
             Reach::Host(host) => {
@@ -189,10 +284,15 @@ impl<'a> Lookup<'a, '_> {
     fn located(&self, form: &Form, target: Name<'a>, address: std::net::IpAddr, out: &mut Answer<'a>) {
         out.answers.push(self.srv(form, target));
         out.additional.push(Record { owner: target, ttl: self.ttl, data: Data::address(address) });
+        if self.view.zone.policy.strict() {
+            let other = form.both().filter(|other| other.is_ipv4() != address.is_ipv4());
+            let record = |address| Record { owner: target, ttl: self.ttl, data: Data::address(address) };
+            out.additional.extend(other.map(record));
+        }
     }
 
     fn srv(&self, form: &Form, target: Name<'a>) -> Record<'a> {
-        let srv = Srv { priority: 1, weight: form.weight, port: form.port, target };
+        let srv = Srv { priority: form.priority, weight: form.weight, port: form.port, target };
         Record { owner: self.asking.owner, ttl: self.ttl, data: Data::Srv(srv) }
     }
 
@@ -200,7 +300,7 @@ impl<'a> Lookup<'a, '_> {
         if !self.view.zone.policy.node_meta_txt {
             return;
         }
-        let owner = self.forms.node(form).and_then(|head| Name::joined(head, self.view.zone.dc_domain()));
+        let owner = self.forms.node(form).and_then(|head| Name::joined(head, self.asking.domain.dc()));
         let Some(owner) = owner else { return };
         for data in self.forms.meta(form) {
             out.additional.push(Record { owner, ttl: self.ttl, data: Data::Txt(Bytes::Lent(data)) });

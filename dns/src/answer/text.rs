@@ -4,6 +4,8 @@ use std::collections::BTreeMap;
 
 /// Most bytes of one character string (RFC 1035 3.3.14); longer texts are continued in further strings.
 const STRING_MAX: usize = 255;
+/// Most bytes of a record's data.
+const RECORD_MAX: usize = 65_535;
 /// Keys with this beginning, in any case, stand for a text of their own.
 const BARE: &str = "rfc1035-";
 
@@ -13,15 +15,38 @@ pub fn encode_all(meta: &BTreeMap<String, String>, out: &mut Vec<u8>) {
     for (key, value) in meta {
         text.clear();
         pair(key, value, &mut text);
-        let chunks = text.len().div_ceil(STRING_MAX).max(1);
-        let Ok(length) = u16::try_from(text.len() + chunks) else { continue };
+        let Ok(length) = u16::try_from(encoded_len(&text)) else { continue };
         out.extend_from_slice(&length.to_be_bytes());
-        let mut rest = text.as_bytes();
-        for _ in 0..chunks {
-            let (string, after) = rest.split_at(rest.len().min(STRING_MAX));
-            out.push(u8::try_from(string.len()).unwrap_or(u8::MAX));
-            out.extend_from_slice(string);
-            rest = after;
+        encode(&text, out);
+    }
+}
+
+/// Appends the data of one TXT record with a string for each pair, of as many pairs as fit; nothing if there are none.
+pub fn encode_together(meta: &BTreeMap<String, String>, out: &mut Vec<u8>) {
+    let start = out.len();
+    let mut text = String::new();
+    for (key, value) in meta {
+        text.clear();
+        pair(key, value, &mut text);
+        if out.len() - start + encoded_len(&text) <= RECORD_MAX {
+            encode(&text, out);
+        }
+    }
+}
+
+fn encoded_len(text: &str) -> usize {
+    text.len() + text.len().div_ceil(STRING_MAX).max(1)
+}
+
+fn encode(text: &str, out: &mut Vec<u8>) {
+    let mut rest = text.as_bytes();
+    loop {
+        let (string, after) = rest.split_at(rest.len().min(STRING_MAX));
+        out.push(u8::try_from(string.len()).unwrap_or(u8::MAX));
+        out.extend_from_slice(string);
+        rest = after;
+        if rest.is_empty() {
+            return;
         }
     }
 }

@@ -16,7 +16,7 @@ use tokio::{
 };
 
 use crate::{
-    fit::Transport,
+    client::Transport,
     wire::{HEADER, flag, qname::QName, word},
 };
 

@@ -23,7 +23,7 @@ use rand::seq::SliceRandom;
 
 use crate::{
     answer::chase::{Outside, OutsideData},
-    fit::Transport,
+    client::Transport,
     wire::{HEADER, flag, kind, rcode, word},
     zone::Zone,
 };
@@ -55,7 +55,7 @@ pub(crate) async fn forward(zone: &Zone, packet: &[u8], transport: Transport) ->
 /// keep to it.
 fn within(reply: Vec<u8>, packet: &[u8], transport: Transport) -> Vec<u8> {
     let mut request = crate::wire::request::Request::default();
-    let _verdict_is_known = request.read(packet);
+    let _verdict_is_known = request.read(packet, crate::policy::Compat::Consul);
     let size = request.edns.map_or(512, |edns| usize::from(edns.size).max(512));
     if transport == Transport::Tcp || reply.len() <= size {
         return reply;

@@ -11,7 +11,7 @@
 
 use std::{
     io,
-    net::{SocketAddr, UdpSocket},
+    net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket},
     os::fd::AsRawFd,
     ptr,
 };
@@ -107,6 +107,26 @@ impl Batch {
         peer.control_len = kept_control(header, self.control_max);
         peer.forget_interface();
         Some(peer)
+    }
+
+    /// The address datagram `at` came from.
+    pub(super) fn address(&self, at: usize) -> Option<IpAddr> {
+        // SAFETY: as in `packet`.
+        let peers = unsafe { &(*self.inbox).peers };
+        let name = &peers.get(at)?.name;
+        match libc::c_int::from(name.ss_family) {
+            libc::AF_INET => {
+                // SAFETY: the kernel wrote an address of this family there, and the storage is larger than one.
+                let name = unsafe { &*(&raw const *name).cast::<libc::sockaddr_in>() };
+                Some(Ipv4Addr::from(u32::from_be(name.sin_addr.s_addr)).into())
+            }
+            libc::AF_INET6 => {
+                // SAFETY: as above.
+                let name = unsafe { &*(&raw const *name).cast::<libc::sockaddr_in6>() };
+                Some(Ipv6Addr::from(name.sin6_addr.s6_addr).into())
+            }
+            _ => None,
+        }
     }
 
     /// Sends the replies to the datagrams they belong to, and makes the batch ready for the next `count`. What the

@@ -138,6 +138,7 @@ impl Bound {
 
     fn serve(self, shared: Arc<Shared>, node: String) -> Result<Server, ListenError> {
         let stop = Arc::new(AtomicBool::new(false));
+        let workers = self.udp.len() / self.tcp.len().max(1);
         let tallies: Vec<_> = self.udp.iter().map(|_| Arc::new(Tally::default())).collect();
         let reporter = tokio::spawn(report(Reporter::new(tallies.clone(), node), shared.clone()));
         let tcp = tcp::serve(self.tcp, shared.clone());
@@ -153,6 +154,7 @@ impl Bound {
                 stop: server.stop.clone(),
                 runtime: Handle::current(),
                 seed: rand::random(),
+                workers,
             };
             server.sockets.push(socket);
             let thread = thread::Builder::new().name(format!("dns-udp-{number}")).spawn(move || worker.run());

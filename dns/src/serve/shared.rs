@@ -30,6 +30,8 @@ pub(crate) struct Shared {
     zone: ArcSwap<Zone>,
     authorizer: Arc<dyn Authorizer>,
     listening: Vec<SocketAddr>,
+    /// The secret of cookies where none is configured: as old as this process.
+    cookie_secret: [u8; 16],
     nothing_known: Known,
     /// Permits for errands.
     pub(crate) errands: Arc<Semaphore>,
@@ -53,11 +55,13 @@ impl Shared {
         catalog: Arc<Catalog>,
         authorizer: Arc<dyn Authorizer>,
     ) -> Result<Self, SettingError> {
+        let cookie_secret = rand::random();
         Ok(Self {
             catalog,
-            zone: ArcSwap::from_pointee(prepare(policy, listening)?),
+            zone: ArcSwap::from_pointee(prepare(policy, listening, cookie_secret)?),
             authorizer,
             listening: listening.to_vec(),
+            cookie_secret,
             nothing_known: Known::default(),
             errands: Arc::new(Semaphore::new(ERRANDS_MAX as usize)),
             ending: CancellationToken::new(),
@@ -67,7 +71,7 @@ impl Shared {
 
     /// Puts other settings in force.
     pub(crate) fn reconfigure(&self, policy: Policy) -> Result<(), SettingError> {
-        self.zone.store(Arc::new(prepare(policy, &self.listening)?));
+        self.zone.store(Arc::new(prepare(policy, &self.listening, self.cookie_secret)?));
         Ok(())
     }
 
@@ -108,7 +112,8 @@ impl Shared {
 }
 
 /// The settings, without recursors that are ourselves: a question would go round until every permit is taken.
-fn prepare(mut policy: Policy, listening: &[SocketAddr]) -> Result<Zone, SettingError> {
+fn prepare(mut policy: Policy, listening: &[SocketAddr], secret: [u8; 16]) -> Result<Zone, SettingError> {
+    policy.cookie_secret.get_or_insert(secret);
     policy.recursors.retain(|recursor| {
         let ours = listening.iter().any(|own| is_same(*own, *recursor));
         if ours {
@@ -138,7 +143,7 @@ mod tests {
         let recursors = ["127.0.0.1:8600", "127.0.0.1:53", "192.0.2.1:8600"].map(|text| text.parse().unwrap()).to_vec();
         let kept = |listening: &str| {
             let policy = Policy { recursors: recursors.clone(), ..Policy::default() };
-            let zone = prepare(policy, &[listening.parse().unwrap()]).unwrap();
+            let zone = prepare(policy, &[listening.parse().unwrap()], [0; 16]).unwrap();
             zone.policy.recursors.iter().map(ToString::to_string).collect::<Vec<_>>()
         };
         assert_eq!(kept("127.0.0.1:8600"), ["127.0.0.1:53", "192.0.2.1:8600"]);

@@ -25,9 +25,9 @@ use super::{
     tally::Tally,
 };
 use crate::{
+    client::{Client, Transport},
     errand,
-    fit::Transport,
-    responder::{Errand, Outcome, Responder},
+    responder::{Errand, Failure, Outcome, Responder},
 };
 
 /// How long a thread waits at most before it looks whether it is to stop. It is woken then anyway: this is for a system
@@ -49,6 +49,8 @@ pub(super) struct Worker {
     pub(super) stop: Arc<AtomicBool>,
     pub(super) runtime: Handle,
     pub(super) seed: u64,
+    /// How many there are of one address.
+    pub(super) workers: usize,
 }
 
 /// A socket bound to `address`, which others of ours may be bound to, too.
@@ -73,7 +75,7 @@ impl Worker {
     /// Answers until told to stop.
     pub(super) fn run(self) {
         let mut batch = Batch::new(self.address.ip().is_unspecified());
-        let mut responder = Responder::new(self.seed);
+        let mut responder = Responder::new(self.seed).one_of(self.workers);
         let mut replies: Vec<Vec<u8>> = (0..BATCH).map(|_| Vec::new()).collect();
         while !self.stop.load(Ordering::Relaxed) {
             match batch.receive(&self.socket) {
@@ -101,18 +103,19 @@ impl Worker {
             }
             reply.clear();
             let packet = batch.packet(at);
-            if let Outcome::Elsewhere(errand) = responder.respond(packet, Transport::Udp, &view, reply) {
+            let client = Client { address: batch.address(at), ..Client::by(Transport::Udp) };
+            if let Outcome::Elsewhere(errand) = responder.respond(packet, &client, &view, reply) {
                 reply.clear();
                 let Some(peer) = batch.peer(at) else { continue };
-                if !self.send_away(packet, peer, errand) {
-                    responder.fail(packet, view.zone, reply);
+                if !self.send_away(packet, peer, client, errand) {
+                    responder.fail(packet, Failure::BUSY, &client, &view, reply);
                 }
             }
         }
     }
 
     /// Leaves the request to a task; `false` if there are too many already.
-    fn send_away(&self, packet: &[u8], peer: Peer, errand: Errand) -> bool {
+    fn send_away(&self, packet: &[u8], peer: Peer, client: Client, errand: Errand) -> bool {
         let Ok(permit) = self.shared.errands.clone().try_acquire_owned() else { return false };
         let (shared, socket, packet) = (self.shared.clone(), self.socket.clone(), packet.to_vec());
         self.runtime.spawn(async move {
@@ -120,7 +123,7 @@ impl Worker {
             // Let go before the permit is: who holds all permits knows that all sockets are free.
             let socket = socket;
             let reply = tokio::select! {
-                reply = errand::reply(&shared, &packet, errand) => reply,
+                reply = errand::reply(&shared, &packet, errand, &client) => reply,
                 () = shared.ending.cancelled() => return,
             };
             if let Err(error) = peer.send(&socket, &reply) {

@@ -12,15 +12,15 @@
 //! | 1035 4.1.1 | header | read and written; Z is always sent as 0 |
 //! | 1035 4.1.4 | name compression | followed when reading a question; written for owners and for names in CNAME, NS, PTR and SOA |
 //! | 2782 | SRV targets are not compressed | kept; later names may point into a target |
-//! | 6891 | EDNS | size and options read, version ignored, DO not copied (as Consul does) |
-//! | 7871 | client subnet | checked and echoed with scope 0 |
-//! | 8945, 7873, 4034 | TSIG, cookies, DNSSEC | passed over |
+//! | 6891 | EDNS | see [`edns`] |
+//! | 8945, 4034 | TSIG, DNSSEC | passed over |
 
+pub mod edns;
 pub mod name;
 pub mod qname;
 pub mod record;
 pub mod request;
-mod suffixes;
+pub(crate) mod suffixes;
 pub mod writer;
 
 /// Types of records and questions.
@@ -35,6 +35,8 @@ pub mod kind {
     pub const SOA: u16 = 6;
     /// A pointer, here from an address to a name.
     pub const PTR: u16 = 12;
+    /// A host's kind; stands in for everything (RFC 8482).
+    pub const HINFO: u16 = 13;
     /// Text.
     pub const TXT: u16 = 16;
     /// An IPv6 address.
@@ -45,6 +47,8 @@ pub mod kind {
     pub const OPT: u16 = 41;
     /// A delegation's signer.
     pub const DS: u16 = 43;
+    /// What changed in a zone (a question only).
+    pub const IXFR: u16 = 251;
     /// A whole zone (a question only).
     pub const AXFR: u16 = 252;
     /// Everything (a question only).
@@ -65,6 +69,10 @@ pub mod rcode {
     pub const NOTIMP: u8 = 4;
     /// Not answered here.
     pub const REFUSED: u8 = 5;
+    /// This version of EDNS is not spoken; its high bits travel in the OPT record.
+    pub const BADVERS: u8 = 16;
+    /// The cookie is not ours, or too old; its high bits travel in the OPT record.
+    pub const BADCOOKIE: u8 = 23;
 }
 
 /// Bits of the header's second word.

@@ -7,6 +7,9 @@ use super::{
     name::{Bytes, Name},
 };
 
+/// The processor and the operating system that [`Data::Hinfo`] names: the RFC, and none.
+pub const RFC8482: &[u8] = b"\x07RFC8482\x00";
+
 /// One record, class IN.
 #[derive(Clone, Copy, Debug)]
 pub struct Record<'a> {
@@ -27,6 +30,8 @@ pub enum Data<'a> {
     Aaaa(Ipv6Addr),
     /// An alias of this name.
     Cname(Name<'a>),
+    /// What stands in for everything where ANY is answered with little (RFC 8482 4.2).
+    Hinfo,
     /// The zone's server.
     Ns(Name<'a>),
     /// The address's name.
@@ -74,12 +79,22 @@ impl Data<'_> {
         }
     }
 
+    /// Whether it is the record of that address.
+    pub fn is_address(&self, address: IpAddr) -> bool {
+        match self {
+            Self::A(own) => address == *own,
+            Self::Aaaa(own) => address == *own,
+            _ => false,
+        }
+    }
+
     /// Its type.
     pub fn kind(&self) -> u16 {
         match self {
             Self::A(_) => kind::A,
             Self::Aaaa(_) => kind::AAAA,
             Self::Cname(_) => kind::CNAME,
+            Self::Hinfo => kind::HINFO,
             Self::Ns(_) => kind::NS,
             Self::Ptr(_) => kind::PTR,
             Self::Soa(_) => kind::SOA,
@@ -96,6 +111,7 @@ impl Data<'_> {
             Self::Cname(name) | Self::Ns(name) | Self::Ptr(name) => name.len(question, kept),
             Self::Soa(soa) => soa.mname.len(question, kept) + soa.rname.len(question, kept) + 20,
             Self::Srv(srv) => srv.target.len(question, kept) + 6,
+            Self::Hinfo => RFC8482.len(),
             Self::Txt(text) => text.of(kept).len(),
         }
     }

@@ -93,6 +93,12 @@ pub(super) fn hash(label: &[u8], rest: u32) -> u32 {
     hash ^ hash >> 15
 }
 
+/// The hash of a whole name (labels), whatever the letters' case.
+pub(crate) fn hash_folded(labels: &[u8]) -> u32 {
+    let hash = labels.iter().fold(0x9e37_79b9, |hash, byte| mix(hash ^ u32::from(byte.to_ascii_lowercase())));
+    hash ^ hash >> 15
+}
+
 fn mix(hash: u32) -> u32 {
     hash.wrapping_mul(0x85eb_ca6b).rotate_left(13)
 }

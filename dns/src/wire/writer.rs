@@ -7,9 +7,10 @@
 
 use super::{
     HEADER, IN,
+    edns::Opt,
     name::Name,
-    record::{Data, Record},
-    request::{Edns, Request},
+    record::{Data, RFC8482, Record},
+    request::Request,
     suffixes::{Suffixes, hash},
 };
 use crate::wire::kind;
@@ -129,22 +130,15 @@ impl<'w> Writer<'w> {
         self.count(section);
     }
 
-    /// Writes the reply's OPT: the client's size, and its subnet with scope 0 (RFC 7871 7.2.1: for everybody).
-    pub fn edns(&mut self, edns: &Edns) {
+    /// Writes the reply's OPT record; it goes last. The message may come to `most` bytes.
+    pub fn opt(&mut self, opt: &Opt<'_>, most: usize) {
         self.out.push(0);
         self.word(kind::OPT);
-        self.word(edns.size);
-        self.long(0);
+        self.word(opt.size);
+        self.long(opt.ttl());
         let at = self.out.len();
         self.word(0);
-        if let Some(subnet) = &edns.subnet {
-            let bytes = subnet.bytes();
-            self.word(8);
-            self.word(u16::try_from(bytes.len() + 4).unwrap_or(4));
-            self.word(subnet.family);
-            self.out.extend_from_slice(&[subnet.prefix, 0]);
-            self.out.extend_from_slice(bytes);
-        }
+        opt.write_options(most, self.out);
         self.set_length(at);
         self.count(Section::Additional);
     }
@@ -162,6 +156,7 @@ impl<'w> Writer<'w> {
             Data::A(address) => self.out.extend_from_slice(&address.octets()),
             Data::Aaaa(address) => self.out.extend_from_slice(&address.octets()),
             Data::Cname(name) | Data::Ns(name) | Data::Ptr(name) => self.name(name, true),
+            Data::Hinfo => self.out.extend_from_slice(RFC8482),
             Data::Soa(soa) => {
                 self.name(&soa.mname, true);
                 self.name(&soa.rname, true);

@@ -32,7 +32,7 @@ use usher_cluster::{
 };
 use usher_dns::{
     answer::{View, chase::Known},
-    fit::Transport,
+    client::{Client, Transport},
     policy::Policy,
     responder::{Outcome, Responder},
     zone::Zone,
@@ -47,7 +47,7 @@ pub struct World {
     pub zone: Zone,
     pub known: Known,
     pub authorizer: Box<dyn Authorizer>,
-    index: u64,
+    pub index: u64,
 }
 
 impl World {
@@ -64,6 +64,7 @@ impl World {
         self.index += 1;
         let command = Command::Register(Registration { datacenter: "dc1".into(), ..registration });
         self.state.apply(self.index, command, &mut Changes::default()).unwrap();
+        self.state.set_as_of(self.index);
     }
 
     /// Registers a node with an instance.
@@ -92,6 +93,7 @@ impl World {
         self.index += 1;
         let command = Command::Deregister(Deregistration { node: node.into(), ..Deregistration::default() });
         self.state.apply(self.index, command, &mut Changes::default()).unwrap();
+        self.state.set_as_of(self.index);
     }
 
     pub fn view(&self) -> View<'_> {
@@ -101,7 +103,7 @@ impl World {
     /// The reply's bytes.
     pub fn packet(&self, seed: u64, packet: &[u8], transport: Transport) -> (Outcome, Vec<u8>) {
         let mut out = Vec::new();
-        let outcome = Responder::new(seed).respond(packet, transport, &self.view(), &mut out);
+        let outcome = Responder::new(seed).respond(packet, &Client::by(transport), &self.view(), &mut out);
         (outcome, out)
     }
 
@@ -218,5 +220,5 @@ pub fn show(message: &Message) -> String {
 }
 
 fn line(record: &Record) -> String {
-    format!("{} {} {} {}", record.name, record.ttl, record.record_type(), record.data)
+    format!("{} {} {} {}", record.name, record.ttl, record.record_type(), record.data).trim_end().to_owned()
 }

@@ -258,8 +258,25 @@ impl Case {
         Ok(case)
     }
 
+    /// Has the agent keep to Consul's letter, in this file's own settings and those it changes to.
+    pub fn keep_to_consul(&mut self) {
+        keep_to_consul(&mut self.config);
+        for step in &mut self.steps {
+            if let Some(Value::Object(config)) = &mut step.config {
+                keep_to_consul(config);
+            }
+        }
+    }
+
     fn node() -> String {
         "n1".to_owned()
+    }
+}
+
+fn keep_to_consul(config: &mut Map<String, Value>) {
+    let dns = config.entry("dns_config").or_insert_with(|| Value::Object(Map::new()));
+    if let Value::Object(dns) = dns {
+        dns.insert("compat".to_owned(), "consul".into());
     }
 }
 

@@ -1,4 +1,5 @@
-//! What does not pass, and why: `testdata/conformance/pending.json`.
+//! What does not pass, and why: `testdata/conformance/pending.json`, and what passes only by Consul's letter
+//! (`dns_config { compat = "consul" }`): `testdata/conformance/compat.json`.
 //!
 //! A list of entries: a file (by name without `.json`), either what it `waits_for` (a part that is not built yet) or
 //! how it `differs` (on purpose, with a row in the README), and, where most of the file passes, the numbers of the
@@ -64,19 +65,42 @@ impl Pending {
     }
 }
 
-/// The list as it stands on disk.
+/// What passes by no letter.
 pub fn load() -> anyhow::Result<Vec<Entry>> {
-    let path = super::folder().join("pending.json");
+    read("pending.json")
+}
+
+/// What passes by Consul's letter alone.
+pub fn load_compat() -> anyhow::Result<Vec<Entry>> {
+    read("compat.json")
+}
+
+fn read(name: &str) -> anyhow::Result<Vec<Entry>> {
+    let path = super::folder().join(name);
     let text = fs::read_to_string(&path).with_context(|| path.display().to_string())?;
     serde_json::from_str(&text).with_context(|| path.display().to_string())
 }
 
 /// What waits of a file; nothing when [`USHER_PENDING`] says `off`.
 pub fn of(file: &str) -> anyhow::Result<Pending> {
-    if std::env::var(USHER_PENDING).is_ok_and(|value| value == "off") {
+    if is_off() {
         return Ok(Pending::Nothing);
     }
     pick(&load()?, file)
+}
+
+/// What waits of a file and what differs by the letter of the RFCs; `None` if nothing differs.
+pub fn by_default(file: &str) -> anyhow::Result<Option<Pending>> {
+    let mut list = load_compat()?;
+    if is_off() || list.iter().all(|entry| entry.file != file) {
+        return Ok(None);
+    }
+    list.extend(load()?);
+    pick(&list, file).map(Some)
+}
+
+fn is_off() -> bool {
+    std::env::var(USHER_PENDING).is_ok_and(|value| value == "off")
 }
 
 fn pick(list: &[Entry], file: &str) -> anyhow::Result<Pending> {
