@@ -7,7 +7,7 @@ mod common;
 
 use std::{
     future::Future,
-    net::{Ipv4Addr, SocketAddr, TcpListener, UdpSocket},
+    net::{Ipv4Addr, SocketAddr, UdpSocket},
     pin::Pin,
     sync::{
         Arc, Mutex,
@@ -16,7 +16,7 @@ use std::{
     time::Duration,
 };
 
-use common::{NOW, World, instance, query, service, show, tagged, with_meta};
+use common::{NOW, World, free_address, instance, query, service, show, tagged, with_meta};
 use hickory_proto::op::Message;
 use usher_cluster::{
     access::AllowAll,
@@ -152,16 +152,6 @@ fn client(world: &World) -> Arc<Whole> {
     let source: Arc<dyn Source> = whole.clone();
     catalog.draw_from(Arc::downgrade(&source));
     whole
-}
-
-fn free_address() -> SocketAddr {
-    loop {
-        let udp = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
-        let address = udp.local_addr().unwrap();
-        if TcpListener::bind(address).is_ok() {
-            return address;
-        }
-    }
 }
 
 async fn ask_server(server: SocketAddr, question: &str, tcp: bool) -> String {

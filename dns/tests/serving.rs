@@ -12,7 +12,7 @@ use std::{
     time::Duration,
 };
 
-use common::{World, query, service, show};
+use common::{World, free_address, query, service, show};
 use hickory_proto::op::Message;
 use usher_cluster::{
     access::AllowAll,
@@ -22,16 +22,6 @@ use usher_dns::{policy::Policy, serve::Server};
 
 /// How long a reply may take before the test gives up.
 const PATIENCE: Duration = Duration::from_secs(10);
-
-fn free_address() -> SocketAddr {
-    loop {
-        let udp = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
-        let address = udp.local_addr().unwrap();
-        if TcpListener::bind(address).is_ok() {
-            return address;
-        }
-    }
-}
 
 fn catalog(world: &World) -> Arc<Catalog> {
     let catalog = Catalog::default();
@@ -125,6 +115,24 @@ async fn both_transports_answer_alike_and_stop() {
     let again = start(&[address], Policy::of_consul(), &world).await;
     assert_eq!(ask(address, "web.service.consul A").await, WEB, "the port was free again");
     again.shutdown().await;
+}
+
+#[tokio::test]
+async fn both_transports_send_the_same_bytes() {
+    let mut two_opts = query("web.service.consul SRV edns=4096").0;
+    two_opts.extend_from_within(two_opts.len() - 11..);
+    two_opts[11] = 2;
+    let status = [&[0x12, 0x34, 0x11, 0, 0, 1, 0, 0, 0, 0, 0, 0][..], &two_opts[12..]].concat();
+    let packets = [query("web.service.consul SRV edns=4096").0, query("n1.node.consul ANY").0, two_opts, status];
+    for disable_compression in [false, true] {
+        let address = free_address();
+        let server = start(&[address], Policy { disable_compression, ..Policy::of_consul() }, &world()).await;
+        let by_tcp = tcp(address, packets.to_vec()).await;
+        for (packet, reply) in packets.iter().zip(by_tcp) {
+            assert_eq!(udp(address, packet.clone()).await, Some(reply), "{packet:02x?}");
+        }
+        server.shutdown().await;
+    }
 }
 
 #[tokio::test]

@@ -1,9 +1,9 @@
-//! The sockets: UDP by our own loop, TCP through hickory-server; both call the same core.
+//! The sockets: UDP and TCP, both by our own loops; both call the same core.
 //!
 //! | | threads and tasks | limits |
 //! |---|---|---|
 //! | UDP | [`udp`]: a thread a core (at most 16) and address | 32 requests at a time, 1472 bytes of each |
-//! | TCP | [`tcp`]: a task a connection | 10 s between requests, 64 replies waiting |
+//! | TCP | [`mod@tcp`]: a task a connection | 8,192 connections, 10 s between requests; more in [`mod@tcp`] |
 //! | errands | a task a request | 1024 at once, SERVFAIL beyond |
 //!
 //! Everything is bound before anything is served: an error leaves nothing half started.
@@ -103,6 +103,7 @@ impl Server {
 
     fn halt(&self) {
         self.stop.store(true, Ordering::Relaxed);
+        self.tcp.halt();
         self.sockets.iter().for_each(|socket| mmsg::wake(socket));
         self.shared.ending.cancel();
         self.reporter.abort();
@@ -141,7 +142,7 @@ impl Bound {
         let workers = self.udp.len() / self.tcp.len().max(1);
         let tallies: Vec<_> = self.udp.iter().map(|_| Arc::new(Tally::default())).collect();
         let reporter = tokio::spawn(report(Reporter::new(tallies.clone(), node), shared.clone()));
-        let tcp = tcp::serve(self.tcp, shared.clone());
+        let tcp = tcp::serve(self.tcp, &shared);
         let (sockets, threads) = (Vec::new(), Vec::new());
         let mut server = Server { shared, stop, sockets, threads, tcp, reporter };
         for (number, ((address, socket), tally)) in self.udp.into_iter().zip(tallies).enumerate() {

@@ -12,7 +12,10 @@
     reason = "for tests alone"
 )]
 
-use std::collections::BTreeMap;
+use std::{
+    collections::BTreeMap,
+    net::{Ipv4Addr, SocketAddr, TcpListener, UdpSocket},
+};
 
 use hickory_proto::{
     op::{Edns, Message, MessageType, OpCode, Query},
@@ -133,6 +136,17 @@ impl World {
 
 fn on(node: &str, address: &str) -> Registration {
     Registration { node: node.into(), address: address.into(), skip_node_update: false, ..Registration::default() }
+}
+
+/// An address of loopback whose port is free for UDP and TCP.
+pub fn free_address() -> SocketAddr {
+    loop {
+        let udp = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+        let address = udp.local_addr().unwrap();
+        if TcpListener::bind(address).is_ok() {
+            return address;
+        }
+    }
 }
 
 /// A node with metadata.
