@@ -15,6 +15,7 @@ pub mod answer;
 pub mod client;
 mod cookie;
 mod errand;
+pub mod explain;
 pub mod fit;
 mod limit;
 pub mod name;

@@ -9,7 +9,10 @@ use hickory_proto::{
     op::Message,
     rr::{RData, rdata::opt::EdnsOption},
 };
-use usher_cluster::catalog::{command::Registration, model::ServiceAddress};
+use usher_cluster::catalog::{
+    command::Registration,
+    model::{Service, ServiceAddress},
+};
 use usher_dns::{
     client::{Client, Transport},
     policy::{Policy, Truncation},
@@ -373,6 +376,28 @@ fn weights_decide_who_comes_first() {
 }
 
 #[test]
+fn the_lowest_tier_is_answered_while_it_has_somebody() {
+    let mut world = World::new(Policy::default());
+    let tier = |address: &str, priority| Service { priority, ..service("web", address, 80) };
+    world.add("n1", "127.0.0.1", tier("10.0.0.1", None));
+    world.add("n2", "127.0.0.1", tier("10.0.0.2", Some(1)));
+    world.add("n3", "127.0.0.1", tier("10.0.0.3", Some(20)));
+    let srv = |world: &World| {
+        let answers = world.message("web.service.consul SRV edns=4096").1.answers;
+        let targets = answers.iter().map(|record| record.data.to_string());
+        targets.map(|data| data.split(' ').next().unwrap().to_owned()).collect::<Vec<_>>()
+    };
+    assert_eq!(srv(&world), ["1", "1", "20"], "all of them, lower ones first");
+    assert_eq!(
+        world.ask("web.service.consul A"),
+        "NO ERROR aa rd\nan web.service.consul. 0 A 10.0.0.1\nan web.service.consul. 0 A 10.0.0.2"
+    );
+    world.check("n1", "127.0.0.1", "web", "critical");
+    world.check("n2", "127.0.0.1", "web", "critical");
+    assert_eq!(world.ask("web.service.consul A"), "NO ERROR aa rd\nan web.service.consul. 0 A 10.0.0.3");
+}
+
+#[test]
 fn several_tags_in_one_name() {
     let mut world = World::new(Policy::default());
     world.add("n1", "127.0.0.1", tagged(service("web", "10.0.0.1", 80), &["v2", "Primary"]));
@@ -391,7 +416,7 @@ fn several_tags_in_one_name() {
 fn metadata_of_instances_is_text() {
     let mut world = World::new(Policy::default());
     let with = |id: &str, meta: &[(&str, &str)]| Registration {
-        service: Some(usher_cluster::catalog::model::Service { meta: pairs(meta), ..instance(id, "web", 80) }),
+        service: Some(Service { meta: pairs(meta), ..instance(id, "web", 80) }),
         ..with_meta("n1", "127.0.0.1", &[("os", "linux")])
     };
     world.register(with("a", &[("v", "1"), ("zone", "eu")]));

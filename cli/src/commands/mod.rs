@@ -12,6 +12,7 @@ pub mod agent;
 pub mod argv;
 pub mod catalog;
 pub mod completion;
+pub mod dns;
 pub mod error;
 pub mod force_leave;
 pub mod info;
@@ -70,6 +71,8 @@ enum Command {
     #[command(subcommand)]
     Catalog(catalog::Command),
     Completion(completion::Args),
+    #[command(subcommand)]
+    Dns(dns::Command),
     ForceLeave(force_leave::Args),
     Info(info::Args),
     Join(join::Args),
@@ -144,6 +147,7 @@ impl Command {
             Self::Agent(args) => Ok(agent::run(&args)),
             Self::Catalog(command) => command.run(out),
             Self::Completion(args) => completion::run(&args, out),
+            Self::Dns(command) => command.run(out),
             Self::ForceLeave(args) => ask(force_leave::run(&args, &client(&args.http)?, out)),
             Self::Info(args) => ask(info::run(&args, &client(&args.http)?, out)),
             Self::Join(args) => ask(join::run(&args, &client(&args.http)?, out)),

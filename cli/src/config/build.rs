@@ -15,7 +15,10 @@ use usher_cluster::local::{
     LocalError, declared_check, declared_service,
     definition::{CheckSpec, ServiceDefinition},
 };
-use usher_dns::policy::{Compat, Policy, Soa, Truncation, UDP_PAYLOAD_MAX, UDP_PAYLOAD_MIN};
+use usher_dns::{
+    policy::{Compat, Policy, Soa, Truncation, UDP_PAYLOAD_MAX, UDP_PAYLOAD_MIN},
+    zone::Zone,
+};
 
 use super::{
     Config, ConfigError, HttpListen, SocketFile, Warning,
@@ -348,7 +351,7 @@ fn dns_policy(raw: &Raw, node_name: &str, datacenter: &str) -> Result<Policy, Co
         Compat::Consul => Policy::of_consul(),
         Compat::Rfc => Policy::default(),
     };
-    Ok(Policy {
+    let policy = Policy {
         compat,
         node_name: node_name.to_owned(),
         datacenter: datacenter.to_owned(),
@@ -385,7 +388,9 @@ fn dns_policy(raw: &Raw, node_name: &str, datacenter: &str) -> Result<Policy, Co
         recursors: recursors?,
         recursor_timeout: duration::from_nanos(dns.recursor_timeout),
         recursor_random: false,
-    })
+    };
+    Zone::new(policy.clone()).map_err(|error| invalid(error.to_string()))?;
+    Ok(policy)
 }
 
 fn compat(text: &str) -> Result<Compat, ConfigError> {

@@ -5,6 +5,7 @@ use std::{collections::BTreeSet, fs, path::Path, path::PathBuf};
 
 use proptest::prelude::*;
 use serde_json::{Map, Value, json};
+use usher_dns::policy::{Compat, Truncation};
 
 use super::{
     address::Interface,
@@ -14,9 +15,18 @@ use super::{
 };
 
 /// A key that Consul 1.8 does not know, by a slip in its own tables.
-const OURS: [&str; 1] = ["advertise_addr_wan_ipv6"];
+const OURS: &[&str] = &[
+    "advertise_addr_wan_ipv6",
+    "dns_config.compat",
+    "dns_config.cookie_secret",
+    "dns_config.minimal_any",
+    "dns_config.name_servers",
+    "dns_config.responses_per_second",
+    "dns_config.udp_payload_size",
+    "dns_config.zone_cuts",
+];
 /// Keys of definitions that Consul 1.8 does not know: later versions' and ours.
-const OURS_IN_DEFINITIONS: [&str; 12] = [
+const OURS_IN_DEFINITIONS: [&str; 13] = [
     "disable_redirects",
     "dns",
     "dns_expect",
@@ -27,6 +37,7 @@ const OURS_IN_DEFINITIONS: [&str; 12] = [
     "h2ping_use_tls",
     "lease",
     "lease_deregister_after",
+    "priority",
     "tls_server_name",
     "udp",
 ];
@@ -344,6 +355,14 @@ fn values_that_consul_refuses() {
             "dns_config { udp_answer_limit = -1 }",
             "dns_config.udp_answer_limit cannot be -1. Must be greater than or equal to zero",
         ),
+        ("dns_config { compat = \"bind\" }", "dns_config.compat cannot be \"bind\": it is \"rfc\" or \"consul\""),
+        (
+            "dns_config { udp_payload_size = 511 }",
+            "dns_config.udp_payload_size cannot be 511: it is 512 to 65467 bytes",
+        ),
+        ("dns_config { cookie_secret = \"0123\" }", "dns_config.cookie_secret is not 32 hexadecimal digits"),
+        ("dns_config { zone_cuts = [\"a..b\"] }", "zone cut \"a..b\" is not a DNS name"),
+        ("dns_config { name_servers = [\"a..b\"] }", "name server \"a..b\" is not a DNS name"),
         ("http_config { allow_write_http_from = [\"foo\"] }", "allow_write_http_from: invalid cidr: foo"),
         ("log_level = \"bogus\"", "Invalid log level: bogus. Valid log levels are: [TRACE DEBUG INFO WARN ERR]"),
         ("recursors = [\"foo\"]", "Invalid recursor address: foo"),
@@ -396,6 +415,26 @@ fn values_that_count() {
     assert!(config.dns_addrs.is_empty() && config.http_addrs.is_empty());
     assert!(config.warnings.iter().any(|warning| warning.0.contains("even number")));
     assert_eq!(good("bind_addr = \"{{ GetInterfaceIP \\\"eth0\\\" }}\"").advertise.to_string(), "10.0.0.5");
+}
+
+#[test]
+fn whose_letter_dns_keeps() {
+    let policy = |text: &str| good(text).dns_policy();
+    let policy_of = |inside: &str| policy(&format!("dns_config {{ {inside} }}"));
+    let rfc = policy("");
+    assert_eq!((rfc.compat, rfc.truncation, rfc.udp_payload_size), (Compat::Rfc, Truncation::BySize, None));
+    let consul = policy_of("compat = \"consul\"");
+    assert_eq!((consul.compat, consul.truncation), (Compat::Consul, Truncation::Never));
+    assert_eq!(consul.udp_payload_size, Some(65_467));
+    assert_eq!(policy_of("compat = \"consul\" enable_truncate = true").truncation, Truncation::Always);
+    assert_eq!(policy_of("enable_truncate = false").truncation, Truncation::Never);
+    let all = policy_of(
+        "udp_payload_size = 1400 responses_per_second = 20 minimal_any = true zone_cuts = [\"Service.Consul.\"] \
+         name_servers = [\"ns1.example.\"] cookie_secret = \"000102030405060708090a0b0c0d0e0f\"",
+    );
+    assert_eq!((all.udp_payload_size, all.responses_per_second, all.minimal_any), (Some(1400), 20, true));
+    assert_eq!((all.zone_cuts, all.name_servers), (vec!["service.consul".to_owned()], vec!["ns1.example".to_owned()]));
+    assert_eq!(all.cookie_secret, Some([0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15]));
 }
 
 #[test]

@@ -188,6 +188,13 @@ fn decode_service(mut fields: Fields) -> Result<Service, BodyError> {
             decoded
         }
     };
+    let priority = match fields.take("Priority") {
+        None => None,
+        Some(value) => {
+            let priority = value.as_u64().and_then(|priority| u16::try_from(priority).ok());
+            Some(priority.ok_or_else(|| fields.mismatch("Priority", &value, "uint16"))?)
+        }
+    };
     let service = Service {
         id: fields.text("ID")?,
         name: fields.text("Service")?,
@@ -197,6 +204,7 @@ fn decode_service(mut fields: Fields) -> Result<Service, BodyError> {
         meta: fields.text_map("Meta")?,
         port: fields.integer("Port")?,
         weights,
+        priority,
         enable_tag_override: fields.switch("EnableTagOverride")?,
         ..Service::default()
     };

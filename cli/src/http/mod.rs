@@ -104,6 +104,8 @@ impl Default for Options {
 pub struct Api {
     /// The agent.
     pub agent: usher_cluster::agent::Agent,
+    /// Who explains DNS answers, if this agent gives any.
+    pub dns: Option<usher_dns::serve::Explainer>,
     /// The log, for those who follow it.
     pub log: LogHub,
     /// The settings now.

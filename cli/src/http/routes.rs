@@ -107,6 +107,7 @@ pub(super) static ROUTES: &[Route] = &[
     get("/v1/agent/host", Needs::OperatorRead, |cx| Box::pin(agent::host::host(cx))),
     get("/v1/agent/metrics", Needs::AgentRead, |cx| Box::pin(agent::metrics::metrics(cx))),
     get("/v1/agent/monitor", Needs::AgentRead, |cx| Box::pin(agent::monitor::monitor(cx))),
+    get("/v1/agent/dns/explain", Needs::AgentRead, |cx| Box::pin(agent::dns::explain(cx))),
     get("/v1/agent/members", Needs::Filtered, |cx| Box::pin(agent::members(cx))),
     put("/v1/agent/join/", Needs::AgentWrite, |cx| Box::pin(agent::join(cx))),
     put("/v1/agent/force-leave/", Needs::AgentWrite, |cx| Box::pin(agent::force_leave(cx))),

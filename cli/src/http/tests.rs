@@ -41,6 +41,7 @@ pub(super) async fn served_by(agent: Agent, options: Options, socket: Option<&Pa
     let (control, orders) = mpsc::channel(1);
     let api = Arc::new(Api {
         agent,
+        dns: None,
         log: LogHub::open(logging::Options { level: tracing::Level::ERROR, json: false, file: None }).unwrap(),
         options: ArcSwap::from_pointee(options),
         metrics: Metrics::new(),

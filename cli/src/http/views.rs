@@ -105,6 +105,8 @@ pub(super) struct NodeServiceView<'a> {
     meta: Option<&'a BTreeMap<String, String>>,
     port: i64,
     weights: WeightsView,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    priority: Option<u16>,
     enable_tag_override: bool,
     create_index: u64,
     modify_index: u64,
@@ -121,6 +123,7 @@ impl<'a> From<&'a Service> for NodeServiceView<'a> {
             meta: map_or_null(&service.meta),
             port: service.port,
             weights: service.weights.into(),
+            priority: service.priority,
             enable_tag_override: service.enable_tag_override,
             create_index: service.create_index,
             modify_index: service.modify_index,
@@ -147,6 +150,8 @@ pub(super) struct ServiceNodeView<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     service_tagged_addresses: Option<AddressesView<'a>>,
     service_weights: WeightsView,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    service_priority: Option<u16>,
     service_meta: &'a BTreeMap<String, String>,
     service_port: i64,
     service_enable_tag_override: bool,
@@ -170,6 +175,7 @@ impl<'a> From<&'a Instance> for ServiceNodeView<'a> {
             service_address: &service.address,
             service_tagged_addresses: AddressesView::unless_empty(&service.tagged_addresses),
             service_weights: service.weights.into(),
+            service_priority: service.priority,
             service_meta: &service.meta,
             service_port: service.port,
             service_enable_tag_override: service.enable_tag_override,

@@ -53,12 +53,22 @@ pub struct Service {
     pub port: i64,
     /// How much traffic it should get, by health.
     pub weights: Weights,
+    /// Its tier: who may choose takes the lowest that has somebody healthy (RFC 2782). `None` means 1.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub priority: Option<u16>,
     /// Whether tags may be changed in the catalog without the agent putting them back.
     pub enable_tag_override: bool,
     /// The Raft index that created the instance.
     pub create_index: u64,
     /// The Raft index that last changed the instance.
     pub modify_index: u64,
+}
+
+impl Service {
+    /// Its tier.
+    pub fn tier(&self) -> u16 {
+        self.priority.unwrap_or(1)
+    }
 }
 
 /// An address with a port, for one purpose.

@@ -30,6 +30,9 @@ pub struct ServiceDefinition {
     pub port: i64,
     /// SRV weights; `None` means 1 and 1.
     pub weights: Option<Weights>,
+    /// Its tier, 0 to 65,535: answered while no lower one has somebody healthy; `None` means 1.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub priority: Option<i64>,
     /// Whether others may change the tags in the catalog.
     pub enable_tag_override: bool,
     /// The checks that decide its health.

@@ -169,6 +169,7 @@ pub(crate) fn service_is_shown(local: &Service, remote: &Service) -> bool {
         && local.meta == remote.meta
         && local.port == remote.port
         && local.weights == remote.weights
+        && local.priority == remote.priority
         && local.enable_tag_override == remote.enable_tag_override
 }
 

@@ -61,6 +61,9 @@ pub(crate) fn service(
     if let Some(weights) = definition.weights {
         weights_are_valid(weights)?;
     }
+    if let Some(priority) = definition.priority.filter(|priority| u16::try_from(*priority).is_err()) {
+        return Err(invalid(format!("Invalid priority {priority}: it is 0 to 65535")));
+    }
     meta_is_valid(&definition.meta)?;
     lease_is_valid(definition)?;
     for check in &definition.checks {

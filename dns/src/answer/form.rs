@@ -20,8 +20,6 @@ use crate::wire::{kind, name::encode};
 pub(super) const SRV: usize = 3;
 /// The place of the instances' texts there.
 pub(super) const TEXT: usize = 4;
-/// The SRV priority of every instance, as the reference has it.
-const PRIORITY: u16 = 1;
 /// The tag of a node's or an instance's own IPv4 address.
 const LAN_IPV4: &str = "lan_ipv4";
 /// The tag of its IPv6 address.
@@ -225,7 +223,7 @@ impl Form {
             node,
             meta: meta(&instance.node.meta, bytes),
             text: strings(&instance.service.meta, bytes),
-            priority: PRIORITY,
+            priority: instance.service.tier(),
             weight: weight(instance),
             port: low_word(instance.service.port),
             passing: instance.status == Status::Passing,

@@ -16,7 +16,7 @@ mod udp;
 
 use std::{
     io,
-    net::{SocketAddr, UdpSocket},
+    net::{IpAddr, Ipv4Addr, SocketAddr, UdpSocket},
     num::NonZeroUsize,
     sync::{
         Arc,
@@ -34,7 +34,13 @@ use self::{
     tally::{Reporter, Tally},
     udp::Worker,
 };
-use crate::policy::Policy;
+use crate::{
+    client::{Client, Transport},
+    errand,
+    explain::{ExplainError, Explanation, Question},
+    policy::Policy,
+    responder::{Errand, Failure, Outcome, Responder},
+};
 
 /// Most threads that serve one address.
 const THREADS_MAX: usize = 16;
@@ -88,6 +94,11 @@ impl Server {
         }
     }
 
+    /// Who explains answers, for as long as anybody wants to know.
+    pub fn explainer(&self) -> Explainer {
+        Explainer { shared: self.shared.clone() }
+    }
+
     /// Stops answering: returns when every thread has ended and every port is free.
     pub async fn shutdown(mut self) {
         self.halt();
@@ -107,6 +118,39 @@ impl Server {
         self.sockets.iter().for_each(|socket| mmsg::wake(socket));
         self.shared.ending.cancel();
         self.reporter.abort();
+    }
+}
+
+/// Explains what is answered, and why.
+#[derive(Clone)]
+pub struct Explainer {
+    shared: Arc<Shared>,
+}
+
+impl Explainer {
+    /// Asks for `name` and the type called `kind`, as a client at this host would over UDP (or TCP), and tells the whole
+    /// way of the question. What others have to be asked is asked.
+    pub async fn explain(&self, name: &str, kind: &str, transport: Transport) -> Result<Explanation, ExplainError> {
+        let question = Question::new(name, kind)?;
+        let client = Client { address: Some(IpAddr::V4(Ipv4Addr::LOCALHOST)), ..Client::by(transport) };
+        let mut reply = Vec::new();
+        if let Some(errand) = self.ask(&question, &client, &mut reply) {
+            reply = match self.shared.errands.clone().try_acquire_owned() {
+                Ok(_permit) => errand::reply(&self.shared, &question.packet, errand, &client).await,
+                Err(_) => errand::failed(&self.shared, &question.packet, Failure::BUSY, &client),
+            };
+        }
+        let moment = self.shared.moment();
+        Ok(question.explain(&self.shared.view(&moment, None), &reply))
+    }
+
+    fn ask(&self, question: &Question, client: &Client, reply: &mut Vec<u8>) -> Option<Errand> {
+        let moment = self.shared.moment();
+        let view = self.shared.view(&moment, None);
+        match Responder::new(rand::random()).respond(&question.packet, client, &view, reply) {
+            Outcome::Elsewhere(errand) => Some(errand),
+            Outcome::Dropped | Outcome::Replied => None,
+        }
     }
 }
 

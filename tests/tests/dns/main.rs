@@ -1,3 +1,4 @@
-//! The ways DNS is carried, through the built agent: connections over TCP.
+//! DNS of the built agent: how it is carried, and what is told of its answers.
 
+mod explain;
 mod tcp;

@@ -95,6 +95,7 @@ impl Running {
         let (orders, control) = mpsc::channel(CONTROL_QUEUE);
         let api = Arc::new(Api {
             agent: agent.clone(),
+            dns: dns.as_ref().map(usher_dns::serve::Server::explainer),
             log: log.clone(),
             options: ArcSwap::from_pointee(config.http_options()),
             metrics,

@@ -28,6 +28,9 @@ pub fn registration(service: &ServiceDefinition) -> Value {
     if let Some(weights) = &service.weights {
         body.0.insert("Weights".into(), json!({"Passing": weights.passing, "Warning": weights.warning}));
     }
+    if let Some(priority) = service.priority {
+        body.0.insert("Priority".into(), priority.into());
+    }
     body.truth("EnableTagOverride", service.enable_tag_override);
     body.text("Token", &service.token);
     body.time("Lease", service.lease);

@@ -44,6 +44,9 @@ pub struct Args {
     /// Port of the service.
     #[arg(long, value_name = "port", default_value = "0", hide_default_value = true, value_parser = go_int)]
     port: i64,
+    /// Tier of the instance, 0 to 65535: it is answered while no lower one has anybody healthy. The default is 1.
+    #[arg(long, value_name = "priority", value_parser = go_int)]
+    priority: Option<i64>,
     /// Tag to find the instance by. May be given several times.
     #[arg(long, value_name = "tag")]
     tag: Vec<String>,
@@ -102,6 +105,7 @@ fn by_flags(args: &Args) -> Result<Option<ServiceDefinition>, CommandError> {
         address: args.address.clone(),
         meta: args.meta.iter().map(|pair| (pair.key.clone(), pair.value.clone())).collect(),
         port: args.port,
+        priority: args.priority,
         ..ServiceDefinition::default()
     };
     service.checks.extend(args.check.check()?);

@@ -2,6 +2,7 @@
 //!
 //! Nothing here names a datacenter: the agent asked is the agent meant.
 
+pub(super) mod dns;
 pub(super) mod health;
 pub(super) mod host;
 pub(super) mod maintenance;

@@ -62,6 +62,8 @@ pub(super) struct AgentServiceView<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     tagged_addresses: Option<AddressesView<'a>>,
     weights: WeightsView,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    priority: Option<u16>,
     enable_tag_override: bool,
     #[serde(skip_serializing_if = "Option::is_none")]
     content_hash: Option<String>,
@@ -78,6 +80,7 @@ impl<'a> From<&'a Service> for AgentServiceView<'a> {
             address: &service.address,
             tagged_addresses: AddressesView::unless_empty(&service.tagged_addresses),
             weights: service.weights.into(),
+            priority: service.priority,
             enable_tag_override: service.enable_tag_override,
             content_hash: None,
         }
