@@ -1,4 +1,5 @@
-//! The sockets: started, asked, reconfigured and stopped on loopback.
+//! The sockets: started, asked, reconfigured and stopped on loopback. As `serving` with io_uring for UDP, where the
+//! system has it, and as part of `serving_plain` without.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, reason = "for tests alone")]
 
@@ -18,7 +19,10 @@ use usher_cluster::{
     access::AllowAll,
     catalog::{Catalog, Changes},
 };
-use usher_dns::{policy::Policy, serve::Server};
+use usher_dns::{
+    policy::Policy,
+    serve::{Backend, Server},
+};
 
 /// How long a reply may take before the test gives up.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -37,7 +41,12 @@ fn world() -> World {
 }
 
 async fn start(addresses: &[SocketAddr], policy: Policy, world: &World) -> Server {
-    Server::start(addresses, policy, catalog(world), Arc::new(AllowAll)).await.unwrap()
+    Server::start_by(backend(), addresses, policy, catalog(world), Arc::new(AllowAll)).await.unwrap()
+}
+
+/// How this build of the suite serves UDP.
+fn backend() -> Backend {
+    if module_path!().starts_with("serving_plain") { Backend::Plain } else { Backend::Auto }
 }
 
 async fn udp(server: SocketAddr, packet: Vec<u8>) -> Option<Vec<u8>> {

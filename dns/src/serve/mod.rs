@@ -8,14 +8,13 @@
 //!
 //! Everything is bound before anything is served: an error leaves nothing half started.
 
-mod mmsg;
 pub(crate) mod shared;
 pub(crate) mod tally;
 mod tcp;
 mod udp;
 
 use std::{
-    io,
+    io::{self, PipeWriter, Write},
     net::{IpAddr, Ipv4Addr, SocketAddr, UdpSocket},
     num::NonZeroUsize,
     sync::{
@@ -47,6 +46,18 @@ const THREADS_MAX: usize = 16;
 /// How often counts are passed on.
 const REPORT_EVERY: Duration = Duration::from_secs(10);
 
+/// How datagrams are received and sent.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Backend {
+    /// By io_uring where the kernel can (Linux 6.1 and newer) and may, otherwise plainly.
+    #[default]
+    Auto,
+    /// By `recvmmsg` and `sendmmsg`.
+    Plain,
+    /// By io_uring; plainly if that fails.
+    Ring,
+}
+
 /// An address could not be listened at.
 #[derive(Debug, thiserror::Error)]
 #[error("cannot listen on {protocol} {address}: {source}")]
@@ -63,6 +74,7 @@ pub struct ListenError {
 pub struct Server {
     shared: Arc<Shared>,
     stop: Arc<AtomicBool>,
+    bell: PipeWriter,
     sockets: Vec<Arc<UdpSocket>>,
     threads: Vec<JoinHandle<()>>,
     tcp: tcp::Running,
@@ -77,6 +89,17 @@ impl Server {
         catalog: Arc<Catalog>,
         authorizer: Arc<dyn Authorizer>,
     ) -> Result<Self, ListenError> {
+        Self::start_by(Backend::Auto, addresses, policy, catalog, authorizer).await
+    }
+
+    /// [`Server::start`] with the way datagrams are received chosen by hand.
+    pub async fn start_by(
+        backend: Backend,
+        addresses: &[SocketAddr],
+        policy: Policy,
+        catalog: Arc<Catalog>,
+        authorizer: Arc<dyn Authorizer>,
+    ) -> Result<Self, ListenError> {
         let node = policy.node_name.clone();
         let shared = Shared::new(policy, addresses, catalog, authorizer).map_err(|error| ListenError {
             protocol: "udp",
@@ -84,7 +107,7 @@ impl Server {
             source: io::Error::new(io::ErrorKind::InvalidInput, error),
         })?;
         let bound = Bound::all(addresses)?;
-        bound.serve(Arc::new(shared), node)
+        bound.serve(backend, Arc::new(shared), node)
     }
 
     /// Answers by `policy` from now on. A policy no answer could be made by is refused, and the old one stays.
@@ -115,7 +138,9 @@ impl Server {
     fn halt(&self) {
         self.stop.store(true, Ordering::Relaxed);
         self.tcp.halt();
-        self.sockets.iter().for_each(|socket| mmsg::wake(socket));
+        // Those who wait are woken by what is in the pipe or by the end of their socket, and look up by themselves, too.
+        let _pipe_is_full = (&self.bell).write(&[0]);
+        self.sockets.iter().for_each(|socket| udp::wake(socket));
         self.shared.ending.cancel();
         self.reporter.abort();
     }
@@ -181,14 +206,17 @@ impl Bound {
         Ok(bound)
     }
 
-    fn serve(self, shared: Arc<Shared>, node: String) -> Result<Server, ListenError> {
+    fn serve(self, backend: Backend, shared: Arc<Shared>, node: String) -> Result<Server, ListenError> {
         let stop = Arc::new(AtomicBool::new(false));
         let workers = self.udp.len() / self.tcp.len().max(1);
+        let first = self.udp.first().map_or_else(|| SocketAddr::from(([0, 0, 0, 0], 0)), |(address, _)| *address);
+        let (rung, bell) = io::pipe().map_err(|source| ListenError { protocol: "udp", address: first, source })?;
+        let rung = Arc::new(rung);
         let tallies: Vec<_> = self.udp.iter().map(|_| Arc::new(Tally::default())).collect();
         let reporter = tokio::spawn(report(Reporter::new(tallies.clone(), node), shared.clone()));
         let tcp = tcp::serve(self.tcp, &shared);
         let (sockets, threads) = (Vec::new(), Vec::new());
-        let mut server = Server { shared, stop, sockets, threads, tcp, reporter };
+        let mut server = Server { shared, stop, bell, sockets, threads, tcp, reporter };
         for (number, ((address, socket), tally)) in self.udp.into_iter().zip(tallies).enumerate() {
             let socket = Arc::new(socket);
             let worker = Worker {
@@ -197,9 +225,12 @@ impl Bound {
                 shared: server.shared.clone(),
                 tally,
                 stop: server.stop.clone(),
+                bell: rung.clone(),
                 runtime: Handle::current(),
                 seed: rand::random(),
                 workers,
+                backend,
+                late: udp::LATE,
             };
             server.sockets.push(socket);
             let thread = thread::Builder::new().name(format!("dns-udp-{number}")).spawn(move || worker.run());

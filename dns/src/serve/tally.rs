@@ -13,6 +13,7 @@ use crate::responder::Counts;
 pub(crate) struct Tally {
     domain: AtomicU64,
     reverse: AtomicU64,
+    overloaded: AtomicU64,
 }
 
 impl Tally {
@@ -28,6 +29,16 @@ impl Tally {
         self.reverse.fetch_add(counts.reverse, Ordering::Relaxed);
     }
 
+    /// Adds questions that were dropped because they had waited too long.
+    pub(crate) fn add_overloaded(&self, count: u64) {
+        self.overloaded.fetch_add(count, Ordering::Relaxed);
+    }
+
+    /// How many were dropped so far.
+    pub(crate) fn overloaded(&self) -> u64 {
+        self.overloaded.load(Ordering::Relaxed)
+    }
+
     fn read(&self) -> Counts {
         Counts { domain: self.domain.load(Ordering::Relaxed), reverse: self.reverse.load(Ordering::Relaxed) }
     }
@@ -38,11 +49,12 @@ pub(super) struct Reporter {
     tallies: Vec<Arc<Tally>>,
     node: String,
     reported: Counts,
+    overloaded: u64,
 }
 
 impl Reporter {
     pub(super) fn new(tallies: Vec<Arc<Tally>>, node: String) -> Self {
-        Self { tallies, node, reported: Counts::default() }
+        Self { tallies, node, reported: Counts::default(), overloaded: 0 }
     }
 
     /// Reports what was added since the last report; `more` are counts kept elsewhere.
@@ -60,5 +72,8 @@ impl Reporter {
         metrics::counter!("consul.dns.ptr_query", "node" => node())
             .increment(added(now.reverse, self.reported.reverse));
         self.reported = now;
+        let overloaded = self.tallies.iter().map(|tally| tally.overloaded()).sum();
+        metrics::counter!("consul.dns.overloaded", "node" => node()).increment(added(overloaded, self.overloaded));
+        self.overloaded = overloaded;
     }
 }

@@ -2,12 +2,28 @@
 //! nothing shared that is written to.
 //!
 //! ```text
-//!   recvmmsg ─► one look at catalog, settings and clock ─► responder, request by request ─► sendmmsg
-//!                                                              └─► errand: a task, if a permit is free
+//!   receive a batch ─► one look at catalog, settings and clock ─► responder, request by request ─► send the replies
+//!    io_uring: ring                                                  └─► errand: a task, if a permit is free   │
+//!    else:     mmsg                                     replies of one length to one client travel together: outbox
 //! ```
+//!
+//! **Overload.** The system queues what comes while a thread is busy, first come, first served: when more comes than can
+//! be answered, every question waits as long as the queue is, and all answers are late. So a full batch, the sign of a
+//! queue, is asked for its age: if even its newest question has waited for LATE, the batch is dropped and counted, which
+//! costs a tenth of answering it. The queue gets shorter that way until its head is in time again; whoever asks then is
+//! answered in time, and who is not would have been answered late or, with the queue full, not at all. The age is the
+//! system's time of arrival, asked for once a batch: right after a pause of the whole process (a processor share used
+//! up, a machine that stood still), too. A batch that is not full is the end of the queue and always answered.
+
+mod intake;
+mod mmsg;
+mod outbox;
+mod peer;
+mod ring;
+mod socket;
 
 use std::{
-    io,
+    io::{self, PipeReader},
     net::{SocketAddr, UdpSocket},
     sync::{
         Arc,
@@ -16,14 +32,11 @@ use std::{
     time::Duration,
 };
 
-use socket2::{Domain, Protocol, Socket, Type};
 use tokio::runtime::Handle;
 
-use super::{
-    mmsg::{BATCH, Batch, Peer, tell_local_address},
-    shared::Shared,
-    tally::Tally,
-};
+pub(super) use self::socket::{bind, wake};
+use self::{intake::Intake, peer::Peer, socket::waited};
+use super::{Backend, shared::Shared, tally::Tally};
 use crate::{
     client::{Client, Transport},
     errand,
@@ -33,8 +46,13 @@ use crate::{
 /// How long a thread waits at most before it looks whether it is to stop. It is woken then anyway: this is for a system
 /// on which that fails.
 const LOOK_UP: Duration = Duration::from_secs(1);
-/// Bytes of requests the system may hold for a thread that is busy.
-const RECEIVE_BUFFER: usize = 1 << 20;
+/// Datagrams taken at once.
+const BATCH: usize = 32;
+/// Bytes of a request that are read; no question needs more. Not a power of two, so that the headers of a batch do not
+/// all fall into the same lines of the cache.
+const REQUEST_MAX: usize = 1472;
+/// Questions that have waited so long are not answered while others wait behind them.
+pub(super) const LATE: Duration = Duration::from_millis(20);
 /// After an error that is not the socket's end, before the next try.
 const ERROR_PAUSE: Duration = Duration::from_millis(50);
 /// Replies that grew beyond this give their memory back.
@@ -47,42 +65,30 @@ pub(super) struct Worker {
     pub(super) shared: Arc<Shared>,
     pub(super) tally: Arc<Tally>,
     pub(super) stop: Arc<AtomicBool>,
+    /// Rung when it is to stop.
+    pub(super) bell: Arc<PipeReader>,
     pub(super) runtime: Handle,
     pub(super) seed: u64,
     /// How many there are of one address.
     pub(super) workers: usize,
-}
-
-/// A socket bound to `address`, which others of ours may be bound to, too.
-pub(super) fn bind(address: SocketAddr) -> io::Result<UdpSocket> {
-    let socket = Socket::new(Domain::for_address(address), Type::DGRAM, Some(Protocol::UDP))?;
-    if address.is_ipv6() {
-        socket.set_only_v6(true)?;
-    }
-    socket.set_reuse_port(true)?;
-    // Less than asked for is no reason not to serve.
-    let _as_much_as_allowed = socket.set_recv_buffer_size(RECEIVE_BUFFER);
-    socket.set_read_timeout(Some(LOOK_UP))?;
-    socket.bind(&address.into())?;
-    let socket = UdpSocket::from(socket);
-    if address.ip().is_unspecified() {
-        tell_local_address(&socket, address)?;
-    }
-    Ok(socket)
+    pub(super) backend: Backend,
+    /// [`LATE`].
+    pub(super) late: Duration,
 }
 
 impl Worker {
     /// Answers until told to stop.
     pub(super) fn run(self) {
-        let mut batch = Batch::new(self.address.ip().is_unspecified());
+        let mut intake = Intake::open(self.backend, &self.socket, &self.bell, self.address.ip().is_unspecified());
         let mut responder = Responder::new(self.seed).one_of(self.workers);
         let mut replies: Vec<Vec<u8>> = (0..BATCH).map(|_| Vec::new()).collect();
         while !self.stop.load(Ordering::Relaxed) {
-            match batch.receive(&self.socket) {
+            match intake.receive(&self.socket) {
+                Ok(BATCH) if waited(&self.socket) >= self.late => self.tally.add_overloaded(BATCH as u64),
                 Ok(count) => {
-                    self.answer(&batch, count, &mut responder, &mut replies);
+                    self.answer(&intake, count, &mut responder, &mut replies);
                     let written = replies.iter().take(count).map(Vec::as_slice).enumerate();
-                    batch.send(&self.socket, count, written.filter(|(_, reply)| !reply.is_empty()));
+                    intake.send(&self.socket, written.filter(|(_, reply)| !reply.is_empty()));
                     self.tally.show(responder.counts());
                 }
                 Err(error) if is_pause(&error) => {}
@@ -94,7 +100,7 @@ impl Worker {
         }
     }
 
-    fn answer(&self, batch: &Batch, count: usize, responder: &mut Responder, replies: &mut [Vec<u8>]) {
+    fn answer(&self, intake: &Intake, count: usize, responder: &mut Responder, replies: &mut [Vec<u8>]) {
         let moment = self.shared.moment();
         let view = self.shared.view(&moment, None);
         for (at, reply) in replies.iter_mut().enumerate().take(count) {
@@ -102,12 +108,13 @@ impl Worker {
                 *reply = Vec::new();
             }
             reply.clear();
-            let packet = batch.packet(at);
-            let client = Client { address: batch.address(at), ..Client::by(Transport::Udp) };
+            let packet = intake.packet(at);
+            let address = intake.peer(at).and_then(Peer::address);
+            let client = Client { address, ..Client::by(Transport::Udp) };
             if let Outcome::Elsewhere(errand) = responder.respond(packet, &client, &view, reply) {
                 reply.clear();
-                let Some(peer) = batch.peer(at) else { continue };
-                if !self.send_away(packet, peer, client, errand) {
+                let Some(peer) = intake.peer(at) else { continue };
+                if !self.send_away(packet, *peer, client, errand) {
                     responder.fail(packet, Failure::BUSY, &client, &view, reply);
                 }
             }
@@ -127,7 +134,7 @@ impl Worker {
                 () = shared.ending.cancelled() => return,
             };
             if let Err(error) = peer.send(&socket, &reply) {
-                tracing::debug!(%error, "cannot send a DNS reply");
+                tracing::debug!(%error, client = ?peer.address(), "cannot send a DNS reply");
             }
         });
         true
