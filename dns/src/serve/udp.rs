@@ -21,6 +21,9 @@ mod outbox;
 mod peer;
 mod ring;
 mod socket;
+#[cfg(test)]
+#[allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, reason = "for tests alone")]
+mod tests;
 
 use std::{
     io::{self, PipeReader},

@@ -55,6 +55,14 @@ impl Intake {
         }
     }
 
+    /// Breaks the ring.
+    #[cfg(test)]
+    pub(super) fn fail(&mut self) {
+        if let Source::Ring(ring) = &mut self.source {
+            ring.fail();
+        }
+    }
+
     /// The bytes of datagram `at` of those received last.
     pub(super) fn packet(&self, at: usize) -> &[u8] {
         match &self.source {

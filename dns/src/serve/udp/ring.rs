@@ -94,6 +94,12 @@ impl Ring {
         self.engine.ring.is_none()
     }
 
+    /// Breaks it.
+    #[cfg(test)]
+    pub(super) fn fail(&mut self) {
+        self.engine.close();
+    }
+
     /// Waits for datagrams and takes up to BATCH; none if nothing came for a while.
     pub(super) fn receive(&mut self) -> io::Result<usize> {
         self.give_back();
