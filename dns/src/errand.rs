@@ -8,7 +8,10 @@
 //! A task with a deadline, which holds one of a limited number of permits. What was fetched stays in the catalog and is
 //! kept up to date there: the next question for it is answered on the hot path.
 
-use std::{collections::HashSet, time::Duration};
+use std::{
+    collections::HashSet,
+    time::{Duration, Instant},
+};
 
 use tokio::task::JoinSet;
 use usher_cluster::catalog::{Interest, Lease, Unavailable};
@@ -33,10 +36,14 @@ const NAME_ROUNDS_MAX: usize = 4;
 
 /// Does what the request needs done elsewhere, and replies.
 pub(crate) async fn reply(shared: &Shared, packet: &[u8], errand: Errand, client: &Client) -> Vec<u8> {
+    let began = Instant::now();
     let rounds =
         Rounds { shared, zone: shared.zone(), known: Known::default(), asked: HashSet::new(), held: Vec::new() };
     let done = tokio::time::timeout(TIME_MAX, rounds.run(packet, client, errand)).await;
-    done.unwrap_or(Err(Failure::NO_RECURSOR)).unwrap_or_else(|failure| failed(shared, packet, failure, client))
+    let done = done.unwrap_or(Err(Failure::NO_RECURSOR));
+    let reply = done.unwrap_or_else(|failure| failed(shared, packet, failure, client));
+    shared.count_errand(client.transport, &reply, began.elapsed());
+    reply
 }
 
 /// The reply to a request that cannot be answered.

@@ -14,6 +14,7 @@
 pub mod answer;
 pub mod client;
 mod cookie;
+mod counts;
 mod errand;
 pub mod explain;
 pub mod fit;

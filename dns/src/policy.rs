@@ -62,6 +62,8 @@ pub struct Policy {
     pub minimal_any: bool,
     /// Most equal replies a second to one network over UDP; 0 for no limit.
     pub responses_per_second: u32,
+    /// Log every question with what it was answered.
+    pub log_queries: bool,
     /// The secret of DNS cookies: equal for servers behind one address. Without one no cookies are given.
     pub cookie_secret: Option<[u8; 16]>,
     /// Zones below the domains, and reverse zones, that are delegated to this server on their own: each has its own SOA
@@ -151,6 +153,7 @@ impl Default for Policy {
             udp_payload_size: None,
             minimal_any: false,
             responses_per_second: 0,
+            log_queries: false,
             cookie_secret: None,
             zone_cuts: Vec::new(),
             name_servers: Vec::new(),

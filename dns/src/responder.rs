@@ -7,20 +7,27 @@
 //!
 //! Both shells go through here. Each thread has its own responder.
 
-use std::{net::IpAddr, time::Duration};
+use std::{
+    net::{IpAddr, Ipv4Addr},
+    time::Duration,
+};
 
+use hickory_proto::rr::RecordType;
 use usher_cluster::catalog::Interest;
 
 use crate::{
     answer::{Answer, Desk, Store, View, answer},
     client::{Client, Transport},
     cookie,
+    counts::{Counts, Services},
     fit::{Limit, Plan, Scratch, fit},
     limit::{self, Limiter},
     policy::Compat,
     wire::{
         edns::{CookieOption, Edns, Opt},
-        flag, rcode,
+        flag,
+        name::display,
+        rcode,
         request::{Request, Verdict},
         word,
         writer::{Section, Style, Tools, Writer},
@@ -68,27 +75,10 @@ pub enum Errand {
     Names(Vec<Vec<u8>>),
 }
 
-/// How many questions were asked so far.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Counts {
-    /// For names under our domains and those of others.
-    pub domain: u64,
-    /// For the names of addresses.
-    pub reverse: u64,
-}
-
-impl std::ops::Sub for Counts {
-    type Output = Self;
-
-    fn sub(self, earlier: Self) -> Self {
-        let Self { domain, reverse } = self;
-        Self { domain: domain.wrapping_sub(earlier.domain), reverse: reverse.wrapping_sub(earlier.reverse) }
-    }
-}
-
 /// The memory of the pure path.
 pub struct Responder {
     counts: Counts,
+    services: Services,
     limiter: Limiter,
     share: u32,
     request: Request,
@@ -109,6 +99,7 @@ impl Responder {
     pub fn new(seed: u64) -> Self {
         Self {
             counts: Counts::default(),
+            services: Services::default(),
             limiter: Limiter::default(),
             share: 1,
             request: Request::default(),
@@ -130,15 +121,49 @@ impl Responder {
 
     /// Replies to `packet` into `out`, which is emptied first.
     pub fn respond(&mut self, packet: &[u8], client: &Client, view: &View<'_>, out: &mut Vec<u8>) -> Outcome {
-        let outcome = self.reply(packet, client, view, out);
+        let mut outcome = self.reply(packet, client, view, out);
         if outcome == Outcome::Replied && view.zone.policy.responses_per_second > 0 {
-            return self.limited(client, view, out);
+            outcome = self.limited(client, view, out);
+        }
+        if outcome == Outcome::Replied {
+            self.counts.reply(out);
+            if view.zone.policy.log_queries {
+                self.log(client, out);
+            }
         }
         outcome
     }
 
+    /// One line of log for the question and its reply.
+    fn log(&self, client: &Client, reply: &[u8]) {
+        let Request { name, kind, .. } = &self.request;
+        let flags = word(reply, 2).unwrap_or(0);
+        let asked = display(name.wire());
+        tracing::info!(
+            client = %client.address.unwrap_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED)),
+            transport = ?client.transport,
+            name = asked,
+            r#type = %RecordType::from(*kind),
+            rcode = flags & 15,
+            answers = word(reply, 6).unwrap_or(0),
+            truncated = flags & flag::TC != 0,
+            bytes = reply.len(),
+            "DNS query"
+        );
+    }
+
+    /// Counts `replies` that took that long, each.
+    pub fn took(&mut self, time: Duration, replies: u64) {
+        self.counts.took(time, replies);
+    }
+
+    /// How often services were asked for since this was last emptied.
+    pub(crate) fn services(&mut self) -> &mut Services {
+        &mut self.services
+    }
+
     fn reply(&mut self, packet: &[u8], client: &Client, view: &View<'_>, out: &mut Vec<u8>) -> Outcome {
-        let Self { counts, request, desk, store, pen, .. } = self;
+        let Self { counts, services, request, desk, store, pen, .. } = self;
         match request.read(packet, view.zone.policy.compat) {
             Verdict::Drop => return Outcome::Dropped,
             Verdict::Reject { rcode, question } => {
@@ -149,16 +174,16 @@ impl Responder {
             }
             Verdict::Answer => {}
         }
-        match request.name.label(request.name.labels().saturating_sub(1)) {
-            b"arpa" => counts.reverse += 1,
-            _ => counts.domain += 1,
-        }
+        counts.question(request.kind, request.name.label(request.name.labels().saturating_sub(1)) == b"arpa");
         let limit = Limit::new(client, request.edns.as_ref(), request.kind, view.zone);
         let mut made = store.lend();
         answer(request, limit.most, view, desk, &mut made);
         let outcome = match errand(&mut made) {
             Some(errand) => Outcome::Elsewhere(errand),
             None => {
+                if let Some(service) = made.service {
+                    services.question(service, made.answers.is_empty());
+                }
                 reply(request, &made, limit, client, pen, view, out);
                 Outcome::Replied
             }
@@ -169,7 +194,7 @@ impl Responder {
 
     /// What becomes of the reply in `out` if only so many may be sent.
     fn limited(&mut self, client: &Client, view: &View<'_>, out: &mut Vec<u8>) -> Outcome {
-        let Self { request, limiter, share, pen, .. } = self;
+        let Self { counts, request, limiter, share, pen, .. } = self;
         let Some(address) = client.address.filter(|_| client.transport == Transport::Udp) else {
             return Outcome::Replied;
         };
@@ -180,10 +205,12 @@ impl Responder {
         match limiter.judge(address, said(request, out), most, view.now) {
             limit::Verdict::Send => Outcome::Replied,
             limit::Verdict::Drop => {
+                counts.limited += 1;
                 out.clear();
                 Outcome::Dropped
             }
             limit::Verdict::CutDown => {
+                counts.limited += 1;
                 let why = Some((0, &b"too many replies to this network: ask over TCP, or with a cookie"[..]));
                 let opt = opt(request.edns, rcode::NOERROR, why, client, view);
                 bare(request, true, request.reply_flags() | flag::TC, opt, pen, view, out);

@@ -370,6 +370,7 @@ fn dns_policy(raw: &Raw, node_name: &str, datacenter: &str) -> Result<Policy, Co
             Some(size) => Some(udp_payload_size(size)?),
         },
         cookie_secret: cookie_secret(&dns.cookie_secret)?,
+        log_queries: dns.log_queries,
         minimal_any: dns.minimal_any,
         responses_per_second: responses_per_second(dns.responses_per_second)?,
         zone_cuts: dns.zone_cuts.iter().map(|name| zone(name)).collect(),

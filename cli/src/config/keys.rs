@@ -281,6 +281,7 @@ static DNS_CONFIG: Table = table(&[
     used("disable_compression", Kind::Bool),
     used("enable_additional_node_meta_txt", Kind::Bool),
     used("enable_truncate", Kind::Bool),
+    used("log_queries", Kind::Bool),
     moot("max_stale", Kind::Duration),
     used("minimal_any", Kind::Bool),
     used("name_servers", Kind::Texts),

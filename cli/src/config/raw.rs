@@ -125,6 +125,7 @@ pub(super) struct DnsConfig {
     pub(super) disable_compression: bool,
     pub(super) enable_additional_node_meta_txt: bool,
     pub(super) enable_truncate: Option<bool>,
+    pub(super) log_queries: bool,
     pub(super) minimal_any: bool,
     pub(super) name_servers: Vec<String>,
     pub(super) node_ttl: i64,

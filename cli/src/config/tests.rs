@@ -19,6 +19,7 @@ const OURS: &[&str] = &[
     "advertise_addr_wan_ipv6",
     "dns_config.compat",
     "dns_config.cookie_secret",
+    "dns_config.log_queries",
     "dns_config.minimal_any",
     "dns_config.name_servers",
     "dns_config.responses_per_second",

@@ -107,6 +107,8 @@ pub struct Answer<'a> {
     pub cut: Cut,
     /// Whether there were more answers than were collected.
     pub more: bool,
+    /// The service that was asked for, if there is one of the name.
+    pub service: Option<&'a str>,
     /// Whether the client would read why.
     explains: bool,
     /// Why this is the answer: an info code of RFC 8914 and words.

@@ -52,6 +52,7 @@ pub(super) fn service<'a>(
     let Some(entry) = view.state.service_entry(name).filter(|_| allowed) else {
         return no_service(name, tags, asking, view, out);
     };
+    out.service = Some(entry.name());
     let Some(forms) = Forms::of(entry) else {
         // Somebody else uses the entry's memo: a mistake in this program.
         out.rcode = rcode::SERVFAIL;

@@ -213,7 +213,8 @@ impl Bound {
         let (rung, bell) = io::pipe().map_err(|source| ListenError { protocol: "udp", address: first, source })?;
         let rung = Arc::new(rung);
         let tallies: Vec<_> = self.udp.iter().map(|_| Arc::new(Tally::default())).collect();
-        let reporter = tokio::spawn(report(Reporter::new(tallies.clone(), node), shared.clone()));
+        let counted = tallies.iter().chain([&shared.udp_errands]).cloned().collect();
+        let reporter = tokio::spawn(report(Reporter::new(counted, node), shared.clone()));
         let tcp = tcp::serve(self.tcp, &shared);
         let (sockets, threads) = (Vec::new(), Vec::new());
         let mut server = Server { shared, stop, bell, sockets, threads, tcp, reporter };

@@ -3,7 +3,7 @@
 use std::{
     net::{IpAddr, SocketAddr},
     sync::Arc,
-    time::{SystemTime, UNIX_EPOCH},
+    time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
 use arc_swap::{ArcSwap, Guard};
@@ -17,6 +17,8 @@ use usher_cluster::{
 use super::tally::Tally;
 use crate::{
     answer::{View, chase::Known},
+    client::Transport,
+    counts::Counts,
     policy::Policy,
     zone::{SettingError, Zone},
 };
@@ -39,6 +41,8 @@ pub(crate) struct Shared {
     pub(crate) ending: CancellationToken,
     /// Counts of what was asked over TCP.
     pub(crate) tcp_tally: Tally,
+    /// Counts of what errands replied over UDP.
+    pub(crate) udp_errands: Arc<Tally>,
 }
 
 /// One moment to answer from.
@@ -66,6 +70,7 @@ impl Shared {
             errands: Arc::new(Semaphore::new(ERRANDS_MAX as usize)),
             ending: CancellationToken::new(),
             tcp_tally: Tally::default(),
+            udp_errands: Arc::default(),
         })
     }
 
@@ -98,6 +103,15 @@ impl Shared {
     pub(crate) async fn end(&self) {
         self.ending.cancel();
         let _all_of_them = self.errands.acquire_many(ERRANDS_MAX).await;
+    }
+
+    /// Counts a reply that an errand brought.
+    pub(crate) fn count_errand(&self, transport: Transport, reply: &[u8], time: Duration) {
+        let mut counts = Counts::default();
+        counts.reply(reply);
+        counts.took(time, 1);
+        let tally = if transport == Transport::Udp { &*self.udp_errands } else { &self.tcp_tally };
+        tally.add(counts);
     }
 
     /// Where the catalog gets what it does not hold, if it is a partial one.

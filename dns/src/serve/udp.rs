@@ -32,7 +32,7 @@ use std::{
         Arc,
         atomic::{AtomicBool, Ordering},
     },
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use tokio::runtime::Handle;
@@ -85,16 +85,20 @@ impl Worker {
         let mut intake = Intake::open(self.backend, &self.socket, &self.bell, self.address.ip().is_unspecified());
         let mut responder = Responder::new(self.seed).one_of(self.workers);
         let mut replies: Vec<Vec<u8>> = (0..BATCH).map(|_| Vec::new()).collect();
+        let mut handed_over = 0;
         while !self.stop.load(Ordering::Relaxed) {
             match intake.receive(&self.socket) {
                 Ok(BATCH) if waited(&self.socket) >= self.late => self.tally.add_overloaded(BATCH as u64),
                 Ok(count) => {
+                    let began = Instant::now();
                     self.answer(&intake, count, &mut responder, &mut replies);
                     let written = replies.iter().take(count).map(Vec::as_slice).enumerate();
                     intake.send(&self.socket, written.filter(|(_, reply)| !reply.is_empty()));
+                    responder.took(began.elapsed(), count as u64);
                     self.tally.show(responder.counts());
+                    self.tally.take_wanted(responder.services(), &mut handed_over);
                 }
-                Err(error) if is_pause(&error) => {}
+                Err(error) if is_pause(&error) => self.tally.take_wanted(responder.services(), &mut handed_over),
                 Err(error) => {
                     tracing::error!(address = %self.address, %error, "cannot receive DNS requests");
                     std::thread::sleep(ERROR_PAUSE);

@@ -233,7 +233,7 @@ impl Connection {
         let (shared, client) = (&self.shared, self.client);
         let moment = shared.moment();
         let view = shared.view(&moment, None);
-        let before = responder.counts();
+        let (before, began) = (responder.counts(), Instant::now());
         let mut rest = bytes;
         batch.clear();
         while let Some((request, behind)) = frames::next(rest).filter(|_| batch.len() < BATCH) {
@@ -256,7 +256,11 @@ impl Connection {
             }
             rest = behind;
         }
-        shared.tcp_tally.add(responder.counts() - before);
+        let answered = began.elapsed();
+        shared.tcp_tally.take(responder.services());
+        let mut added = responder.counts().since(before);
+        added.took(answered, added.codes.iter().sum());
+        shared.tcp_tally.add(added);
         if rest.len() < bytes.len() {
             self.renew();
         }

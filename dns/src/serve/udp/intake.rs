@@ -16,7 +16,7 @@ pub(super) struct Intake {
 
 enum Source {
     Plain(Batch),
-    Ring(Ring),
+    Ring(Box<Ring>),
 }
 
 impl Intake {
@@ -34,7 +34,7 @@ impl Intake {
             },
         };
         tracing::debug!(io_uring = ring.is_some(), "DNS over UDP is served");
-        let source = ring.map_or_else(|| Source::Plain(Batch::new(wildcard)), Source::Ring);
+        let source = ring.map_or_else(|| Source::Plain(Batch::new(wildcard)), |ring| Source::Ring(Box::new(ring)));
         Self { source, outbox: Outbox::new(), wildcard }
     }
 

@@ -159,7 +159,9 @@ fn replies_go_one_by_one_where_the_way_out_takes_no_more() {
         let (server, client) = (server(Ipv4Addr::LOCALHOST.into()), client());
         without_checksums(&server);
         let send = |ids: std::ops::Range<u16>| {
-            ids.for_each(|id| drop(client.send_to(&question(id, 0), server.local_addr().unwrap()).unwrap()));
+            ids.for_each(|id| {
+                client.send_to(&question(id, 0), server.local_addr().unwrap()).unwrap();
+            });
         };
         send(0..100);
         let running = start(backend, &server, NEVER);
