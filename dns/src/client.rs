@@ -3,7 +3,7 @@
 use std::{net::IpAddr, time::Duration};
 
 /// What carries the messages.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Transport {
     /// Datagrams.
     Udp,

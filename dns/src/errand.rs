@@ -10,6 +10,7 @@
 
 use std::{
     collections::HashSet,
+    sync::Arc,
     time::{Duration, Instant},
 };
 
@@ -19,10 +20,9 @@ use usher_cluster::catalog::{Interest, Lease, Unavailable};
 use crate::{
     answer::chase::Known,
     client::Client,
-    recurse,
+    recurse::Recursors,
     responder::{Errand, Failure, Outcome, Responder},
     serve::shared::Shared,
-    zone::Zone,
 };
 
 /// The longest an errand may take; clients have given up by then.
@@ -34,11 +34,28 @@ const ROUNDS_MAX: usize = 8;
 /// Of these, most in which names of others are found out.
 const NAME_ROUNDS_MAX: usize = 4;
 
+/// The reply if all that the request needs is known already. Takes no permit, so that what is known is answered even
+/// while every permit is held by questions that wait in vain.
+pub(crate) fn at_once(shared: &Shared, packet: &[u8], client: &Client, errand: &Errand) -> Option<Vec<u8>> {
+    let known = match errand {
+        Errand::Forward => shared.recursors().at_once(packet, client.transport)?,
+        Errand::Fetch(_) | Errand::Names(_) => return None,
+    };
+    let reply = known.unwrap_or_else(|| failed(shared, packet, Failure::NO_RECURSOR, client));
+    shared.count_errand(client.transport, &reply, Duration::ZERO);
+    Some(reply)
+}
+
 /// Does what the request needs done elsewhere, and replies.
 pub(crate) async fn reply(shared: &Shared, packet: &[u8], errand: Errand, client: &Client) -> Vec<u8> {
     let began = Instant::now();
-    let rounds =
-        Rounds { shared, zone: shared.zone(), known: Known::default(), asked: HashSet::new(), held: Vec::new() };
+    let rounds = Rounds {
+        shared,
+        recursors: shared.recursors(),
+        known: Known::default(),
+        asked: HashSet::new(),
+        held: Vec::new(),
+    };
     let done = tokio::time::timeout(TIME_MAX, rounds.run(packet, client, errand)).await;
     let done = done.unwrap_or(Err(Failure::NO_RECURSOR));
     let reply = done.unwrap_or_else(|failure| failed(shared, packet, failure, client));
@@ -57,7 +74,7 @@ pub(crate) fn failed(shared: &Shared, packet: &[u8], failure: Failure, client: &
 /// What was found out for one request.
 struct Rounds<'s> {
     shared: &'s Shared,
-    zone: std::sync::Arc<Zone>,
+    recursors: Arc<Recursors>,
     known: Known,
     asked: HashSet<Vec<u8>>,
     /// Keeps what was fetched until the answer is made.
@@ -72,7 +89,7 @@ impl Rounds<'_> {
         for _ in 0..ROUNDS_MAX {
             match errand {
                 Errand::Forward => {
-                    let passed_on = recurse::forward(&self.zone, packet, client.transport).await;
+                    let passed_on = self.recursors.forward(packet, client.transport).await;
                     return passed_on.ok_or(Failure::NO_RECURSOR);
                 }
                 Errand::Fetch(interests) => {
@@ -116,8 +133,8 @@ impl Rounds<'_> {
         names.retain(|name| self.asked.len() < NAMES_MAX && self.asked.insert(name.clone()));
         let mut finding = JoinSet::new();
         for name in names {
-            let zone = self.zone.clone();
-            finding.spawn(async move { (recurse::find(&zone, &name).await, name) });
+            let recursors = self.recursors.clone();
+            finding.spawn(async move { (recursors.find(&name).await, name) });
         }
         while let Some(Ok((found, name))) = finding.join_next().await {
             self.known.learn(&name, found);

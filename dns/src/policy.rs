@@ -89,6 +89,10 @@ pub struct Policy {
     pub recursor_timeout: Duration,
     /// Ask recursors in random order.
     pub recursor_random: bool,
+    /// Most answers of recursors that are kept; 0 for none.
+    pub recursor_cache_size: usize,
+    /// How long after its TTL an answer may be sent if no recursor has a newer one; 0 s for not at all.
+    pub recursor_stale_max: Duration,
 }
 
 impl Policy {
@@ -97,6 +101,7 @@ impl Policy {
         Self {
             compat: Compat::Consul,
             truncation: Truncation::Never,
+            recursor_cache_size: 0,
             udp_payload_size: Some(UDP_PAYLOAD_MAX),
             ..Self::default()
         }
@@ -166,6 +171,9 @@ impl Default for Policy {
             recursors: Vec::new(),
             recursor_timeout: Duration::from_secs(2),
             recursor_random: false,
+            recursor_cache_size: 10_000,
+            // An answer that its owner may have taken back is the operator's decision, as in other resolvers.
+            recursor_stale_max: Duration::ZERO,
         }
     }
 }

@@ -388,7 +388,12 @@ fn dns_policy(raw: &Raw, node_name: &str, datacenter: &str) -> Result<Policy, Co
         },
         recursors: recursors?,
         recursor_timeout: duration::from_nanos(dns.recursor_timeout),
-        recursor_random: false,
+        recursor_random: is_random(&dns.recursor_strategy)?,
+        recursor_cache_size: match dns.recursor_cache_size {
+            None => defaults.recursor_cache_size,
+            Some(size) => not_negative("dns_config.recursor_cache_size", size)?,
+        },
+        recursor_stale_max: dns.recursor_stale_max.map_or(defaults.recursor_stale_max, duration::from_nanos),
     };
     Zone::new(policy.clone()).map_err(|error| invalid(error.to_string()))?;
     Ok(policy)
@@ -425,6 +430,17 @@ fn cookie_secret(text: &str) -> Result<Option<[u8; 16]>, ConfigError> {
 
 fn soa_timer(name: &str, value: i64) -> Result<u32, ConfigError> {
     u32::try_from(value).map_err(|_| invalid(format!("dns_config.soa.{name} cannot be {value}: it has 32 bits")))
+}
+
+/// Whether recursors are asked in random order.
+fn is_random(strategy: &str) -> Result<bool, ConfigError> {
+    match strategy {
+        "" | "sequential" => Ok(false),
+        "random" => Ok(true),
+        other => {
+            Err(invalid(format!("dns_config.recursor_strategy must be \"sequential\" or \"random\", not {other:?}")))
+        }
+    }
 }
 
 /// `1.1.1.1`, `1.1.1.1:53`, `::1` or `[::1]:53`.

@@ -142,6 +142,9 @@ impl Config {
             "DNSNodeMetaTXT": dns.node_meta_txt,
             "DNSNodeTTL": duration::format(dns.node_ttl),
             "DNSOnlyPassing": dns.only_passing,
+            "DNSRecursorCacheSize": dns.recursor_cache_size,
+            "DNSRecursorStaleMax": duration::format(dns.recursor_stale_max),
+            "DNSRecursorStrategy": if dns.recursor_random { "random" } else { "sequential" },
             "DNSRecursorTimeout": duration::format(dns.recursor_timeout),
             "DNSRecursors": dns.recursors,
             "DNSSOA": {

@@ -14,7 +14,7 @@ use super::{
     sources, *,
 };
 
-/// A key that Consul 1.8 does not know, by a slip in its own tables.
+/// Keys that Consul 1.8 does not know: one by a slip in its own tables, a later version's and ours.
 const OURS: &[&str] = &[
     "advertise_addr_wan_ipv6",
     "dns_config.compat",
@@ -22,6 +22,9 @@ const OURS: &[&str] = &[
     "dns_config.log_queries",
     "dns_config.minimal_any",
     "dns_config.name_servers",
+    "dns_config.recursor_cache_size",
+    "dns_config.recursor_stale_max",
+    "dns_config.recursor_strategy",
     "dns_config.responses_per_second",
     "dns_config.udp_payload_size",
     "dns_config.zone_cuts",
@@ -214,7 +217,18 @@ fn an_empty_configuration_wants_a_data_directory_and_has_consul_s_defaults() {
     assert_eq!(config.http.http_max_conns_per_client, 200);
     assert!(!config.server && config.leave_on_terminate && !config.skip_leave_on_interrupt);
     assert_eq!(config.dns.recursor_timeout, Duration::from_secs(2));
+    assert_eq!((config.dns.recursor_cache_size, config.dns.recursor_stale_max), (10_000, Duration::ZERO));
+    assert!(!config.dns.recursor_random);
     assert!(config.warnings.is_empty(), "{:?}", config.warnings);
+}
+
+#[test]
+fn recursors_are_used_as_told() {
+    let text = "data_dir = \"/x\" dns_config { recursor_strategy = \"random\" recursor_cache_size = 0 \
+                recursor_stale_max = \"36h\" }";
+    let dns = load_text(text).unwrap().dns;
+    assert!(dns.recursor_random);
+    assert_eq!((dns.recursor_cache_size, dns.recursor_stale_max), (0, Duration::from_secs(36 * 3600)));
 }
 
 #[test]
@@ -367,6 +381,14 @@ fn values_that_consul_refuses() {
         ("http_config { allow_write_http_from = [\"foo\"] }", "allow_write_http_from: invalid cidr: foo"),
         ("log_level = \"bogus\"", "Invalid log level: bogus. Valid log levels are: [TRACE DEBUG INFO WARN ERR]"),
         ("recursors = [\"foo\"]", "Invalid recursor address: foo"),
+        (
+            "dns_config { recursor_strategy = \"fastest\" }",
+            "dns_config.recursor_strategy must be \"sequential\" or \"random\", not \"fastest\"",
+        ),
+        (
+            "dns_config { recursor_cache_size = -1 }",
+            "dns_config.recursor_cache_size cannot be -1. Must be greater than or equal to zero",
+        ),
         ("unix_sockets { mode = \"999\" }", "unix_sockets.mode: \"999\" is no octal file mode"),
         ("node_id = \"x\"", "node_id \"x\" is not a UUID"),
         (

@@ -1,7 +1,14 @@
 //! One question to one server, and its reply, checked to be the reply to that question.
 //!
 //! Each question has a socket with a port of the system's choosing and a random id (RFC 5452): a forged reply has to
-//! guess both, and to repeat the question.
+//! guess both, to come from the server's address, and to repeat the question. A reply that was cut is asked for again
+//! over TCP (RFC 7766 section 5); if that fails, the cut one is better than none.
+//!
+//! These sockets are our own and not hickory-net's client streams. Its socket for UDP is not connected, so a server that
+//! is not there is noticed after the timeout instead of at once; it takes no more than 512 bytes of a reply to a question
+//! without EDNS; it reads the whole reply before anything else, so that one record it does not know fails all of it; it
+//! writes the question anew, and a warning for each forged datagram; and it waits on for another reply than that of a server
+//! that failed before it read the question.
 
 use std::{
     io,
@@ -15,13 +22,14 @@ use tokio::{
     time::timeout,
 };
 
+use super::reply::{is_answer, is_cut};
 use crate::{
     client::Transport,
     wire::{HEADER, flag, qname::QName, word},
 };
 
-/// Largest datagram a reply may come in.
-const DATAGRAM_MAX: usize = 65_535;
+/// Largest datagram taken; a longer one counts as cut. More than servers are told, and they need not keep to it.
+const DATAGRAM_MAX: usize = 4096;
 
 /// Why there is no reply.
 #[derive(Debug, thiserror::Error)]
@@ -37,42 +45,62 @@ pub(super) enum AskError {
     Unrelated,
 }
 
-/// Asks `server` what `packet` asks; the reply has an id of its own.
+/// Asks `server` what `query` asks; the reply has an id of its own. Each transport may take `wait`.
 pub(super) async fn ask(
     server: SocketAddr,
-    packet: &[u8],
+    query: &[u8],
     transport: Transport,
     wait: Duration,
 ) -> Result<Vec<u8>, AskError> {
     let id: u16 = rand::random();
-    let mut query = packet.to_vec();
+    let mut query = query.to_vec();
     if let Some(slot) = query.get_mut(..2) {
         slot.copy_from_slice(&id.to_be_bytes());
     }
-    let exchange = async {
-        match transport {
-            Transport::Udp => by_datagram(server, &query).await,
-            Transport::Tcp => by_stream(server, &query).await,
-        }
-    };
-    timeout(wait, exchange).await.unwrap_or(Err(AskError::Silent(wait)))
+    let in_time = |result: Result<_, _>| result.unwrap_or(Err(AskError::Silent(wait)));
+    if transport == Transport::Tcp {
+        return in_time(timeout(wait, by_stream(server, &query)).await);
+    }
+    let reply = in_time(timeout(wait, by_datagram(server, &query)).await)?;
+    if !is_cut(&reply) {
+        return Ok(reply);
+    }
+    let whole = in_time(timeout(wait, by_stream(server, &query)).await);
+    Ok(whole.ok().filter(|whole| is_answer(whole)).unwrap_or(reply))
 }
 
 async fn by_datagram(server: SocketAddr, query: &[u8]) -> Result<Vec<u8>, AskError> {
     let any: SocketAddr =
         if server.is_ipv4() { (Ipv4Addr::UNSPECIFIED, 0).into() } else { (Ipv6Addr::UNSPECIFIED, 0).into() };
     let socket = UdpSocket::bind(any).await?;
+    // Connected, so that only this server is heard, and that it is not there.
     socket.connect(server).await?;
     socket.send(query).await?;
-    let mut reply = vec![0; DATAGRAM_MAX];
+    let mut reply = vec![0; DATAGRAM_MAX + 1];
     loop {
         let length = socket.recv(&mut reply).await?;
-        // Others may send to the port, too: wait on for the right one.
+        // Others may pretend to be the server: wait on for the right one.
         if is_reply(query, reply.get(..length).unwrap_or_default()) {
             reply.truncate(length);
+            if length > DATAGRAM_MAX {
+                cut(&mut reply, query);
+            }
             reply.shrink_to_fit();
             return Ok(reply);
         }
+    }
+}
+
+/// Makes a reply too long for us what the server would have made of it: its question, and TC.
+fn cut(reply: &mut Vec<u8>, query: &[u8]) {
+    let question = QName::default().read(query, HEADER).unwrap_or(HEADER) + 4;
+    reply.truncate(question);
+    if let Some([_, _, high, ..]) = reply.first_chunk_mut::<HEADER>() {
+        let [tc, _] = flag::TC.to_be_bytes();
+        *high |= tc;
+    }
+    if let Some(counts) = reply.get_mut(6..HEADER) {
+        counts.fill(0);
     }
 }
 

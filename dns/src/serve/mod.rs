@@ -238,6 +238,7 @@ impl Bound {
             // Without its thread the socket would swallow its share of the questions: `server` is dropped and stops.
             server.threads.push(thread.map_err(|source| ListenError { protocol: "udp", address, source })?);
         }
+        server.shared.recursors().watch();
         Ok(server)
     }
 }

@@ -1,13 +1,13 @@
 //! What all shells of one DNS interface share: the catalog, the settings in force, and the limit of errands.
 
 use std::{
-    net::{IpAddr, SocketAddr},
+    net::SocketAddr,
     sync::Arc,
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
 use arc_swap::{ArcSwap, Guard};
-use tokio::sync::Semaphore;
+use tokio::{runtime::Handle, sync::Semaphore};
 use tokio_util::sync::CancellationToken;
 use usher_cluster::{
     access::Authorizer,
@@ -20,6 +20,7 @@ use crate::{
     client::Transport,
     counts::Counts,
     policy::Policy,
+    recurse::{Recursors, own},
     zone::{SettingError, Zone},
 };
 
@@ -31,9 +32,11 @@ pub(crate) struct Shared {
     catalog: Arc<Catalog>,
     zone: ArcSwap<Zone>,
     authorizer: Arc<dyn Authorizer>,
+    recursors: ArcSwap<Recursors>,
     listening: Vec<SocketAddr>,
     /// The secret of cookies where none is configured: as old as this process.
     cookie_secret: [u8; 16],
+    runtime: Handle,
     nothing_known: Known,
     /// Permits for errands.
     pub(crate) errands: Arc<Semaphore>,
@@ -53,6 +56,7 @@ pub(crate) struct Moment {
 }
 
 impl Shared {
+    /// What an interface by this policy shares. Called within the runtime that its tasks are to run in.
     pub(crate) fn new(
         policy: Policy,
         listening: &[SocketAddr],
@@ -60,15 +64,19 @@ impl Shared {
         authorizer: Arc<dyn Authorizer>,
     ) -> Result<Self, SettingError> {
         let cookie_secret = rand::random();
+        let zone = prepare(policy, listening, cookie_secret)?;
+        let (ending, runtime) = (CancellationToken::new(), Handle::current());
         Ok(Self {
             catalog,
-            zone: ArcSwap::from_pointee(prepare(policy, listening, cookie_secret)?),
+            recursors: ArcSwap::from_pointee(Recursors::new(&zone.policy, &ending, runtime.clone())),
+            zone: ArcSwap::from_pointee(zone),
             authorizer,
             listening: listening.to_vec(),
             cookie_secret,
+            runtime,
             nothing_known: Known::default(),
             errands: Arc::new(Semaphore::new(ERRANDS_MAX as usize)),
-            ending: CancellationToken::new(),
+            ending,
             tcp_tally: Tally::default(),
             udp_errands: Arc::default(),
         })
@@ -76,7 +84,14 @@ impl Shared {
 
     /// Puts other settings in force.
     pub(crate) fn reconfigure(&self, policy: Policy) -> Result<(), SettingError> {
-        self.zone.store(Arc::new(prepare(policy, &self.listening, self.cookie_secret)?));
+        let zone = prepare(policy, &self.listening, self.cookie_secret)?;
+        // What others answered outlives changes of other settings.
+        if !self.recursors.load().are_of(&zone.policy) {
+            let recursors = Recursors::new(&zone.policy, &self.ending, self.runtime.clone());
+            recursors.watch();
+            self.recursors.store(Arc::new(recursors));
+        }
+        self.zone.store(Arc::new(zone));
         Ok(())
     }
 
@@ -119,33 +134,24 @@ impl Shared {
         self.catalog.source()
     }
 
-    /// The settings in force.
-    pub(crate) fn zone(&self) -> Arc<Zone> {
-        self.zone.load_full()
+    /// Who is asked for names of others.
+    pub(crate) fn recursors(&self) -> Arc<Recursors> {
+        self.recursors.load_full()
     }
 }
 
-/// The settings, without recursors that are ourselves: a question would go round until every permit is taken.
+/// The settings, without recursors that are ourselves: a question would come back at once.
 fn prepare(mut policy: Policy, listening: &[SocketAddr], secret: [u8; 16]) -> Result<Zone, SettingError> {
     policy.cookie_secret.get_or_insert(secret);
+    let interfaces = if policy.recursors.is_empty() { Vec::new() } else { own::interfaces() };
     policy.recursors.retain(|recursor| {
-        let ours = listening.iter().any(|own| is_same(*own, *recursor));
+        let ours = own::is_own(*recursor, listening, &interfaces);
         if ours {
             tracing::warn!(%recursor, "recursor is this agent's own DNS address, leaving it out");
         }
         !ours
     });
     Zone::new(policy)
-}
-
-fn is_same(own: SocketAddr, recursor: SocketAddr) -> bool {
-    let same_family = own.is_ipv4() == recursor.is_ipv4();
-    let wildcard = own.ip().is_unspecified() && same_family && is_surely_here(recursor.ip());
-    own.port() == recursor.port() && (own.ip() == recursor.ip() || wildcard)
-}
-
-fn is_surely_here(address: IpAddr) -> bool {
-    address.is_loopback() || address.is_unspecified()
 }
 
 #[cfg(test)]

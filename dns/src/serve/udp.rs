@@ -120,6 +120,10 @@ impl Worker {
             let client = Client { address, ..Client::by(Transport::Udp) };
             if let Outcome::Elsewhere(errand) = responder.respond(packet, &client, &view, reply) {
                 reply.clear();
+                if let Some(known) = errand::at_once(&self.shared, packet, &client, &errand) {
+                    *reply = known;
+                    continue;
+                }
                 let Some(peer) = intake.peer(at) else { continue };
                 if !self.send_away(packet, *peer, client, errand) {
                     responder.fail(packet, Failure::BUSY, &client, &view, reply);

@@ -241,6 +241,9 @@ impl Connection {
                 Outcome::Dropped => {}
                 Outcome::Replied => frames::push(batch, reply),
                 Outcome::Elsewhere(_) if self.errands.len() >= ERRANDS_MAX => break,
+                Outcome::Elsewhere(errand) if let Some(known) = errand::at_once(shared, request, &client, &errand) => {
+                    frames::push(batch, &known);
+                }
                 Outcome::Elsewhere(errand) => match shared.errands.clone().try_acquire_owned() {
                     Ok(permit) => {
                         let (shared, request) = (shared.clone(), request.to_vec());

@@ -48,8 +48,10 @@ struct Running {
 
 fn start(backend: Backend, socket: &Arc<UdpSocket>, late: Duration) -> Running {
     let address = socket.local_addr().unwrap();
-    let shared = Shared::new(Policy::default(), &[address], Arc::new(Catalog::default()), Arc::new(AllowAll)).unwrap();
     let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+    let entered = runtime.enter();
+    let shared = Shared::new(Policy::default(), &[address], Arc::new(Catalog::default()), Arc::new(AllowAll)).unwrap();
+    drop(entered);
     let (rung, bell) = io::pipe().unwrap();
     let worker = Worker {
         socket: socket.clone(),
