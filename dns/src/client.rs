@@ -9,6 +9,22 @@ pub enum Transport {
     Udp,
     /// A stream.
     Tcp,
+    /// A stream within TLS (RFC 7858).
+    Tls,
+    /// A request of HTTP within TLS (RFC 8484).
+    Https,
+    /// A stream of QUIC (RFC 9250).
+    Quic,
+}
+
+impl Transport {
+    /// Whether nobody on the way can read it.
+    pub fn encrypted(self) -> bool {
+        match self {
+            Self::Udp | Self::Tcp => false,
+            Self::Tls | Self::Https | Self::Quic => true,
+        }
+    }
 }
 
 /// Who asks.

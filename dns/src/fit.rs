@@ -13,7 +13,7 @@
 //! | the reference leaves 7 bytes free and forgets its own OPT; here all of the message is within the size | [`Limit`] |
 //! | TC as the settings say, and where nothing at all could be sent | [`Truncation`] |
 //! | other answers (the reference sends them at any length): additional records go, then answers with TC | `whole` |
-//! | TCP: 65,523 bytes, 4,096 answers, 1,024 of SRV | [`Limit`] |
+//! | TCP and all that is like it: 65,523 bytes, 4,096 answers, 1,024 of SRV | [`Limit`] |
 
 use crate::{
     answer::{Answer, Cut},
@@ -34,13 +34,13 @@ const UDP_MIN: usize = 512;
 const UDP_FREE: usize = 7;
 /// Most answers over UDP without EDNS, whatever the settings.
 const UDP_ANSWERS_MAX: usize = 8;
-/// Largest TCP message.
+/// Largest message of a stream.
 const TCP_MAX: usize = 65_535;
 /// What the reference fills of it.
 const TCP_FILL: usize = 65_523;
-/// Most answers over TCP.
+/// Most answers in a stream.
 const TCP_ANSWERS_MAX: usize = 4096;
-/// Most SRV answers over TCP.
+/// Most SRV answers in a stream.
 const TCP_SRV_MAX: usize = 1024;
 /// Bytes of the smallest answer record: a pointer, its fixed part and an IPv4 address.
 const ANSWER_MIN: usize = 16;
@@ -67,7 +67,7 @@ pub struct Limit {
 impl Limit {
     /// The limit of the reply to a request with this EDNS and type.
     pub fn new(client: &Client, edns: Option<&Edns>, kind: u16, zone: &Zone) -> Self {
-        if client.transport == Transport::Tcp {
+        if client.transport != Transport::Udp {
             let most = if kind == kind::SRV { TCP_SRV_MAX } else { TCP_ANSWERS_MAX };
             return Self { max: TCP_MAX, fill: TCP_FILL, opt: 0, most, plain: false };
         }

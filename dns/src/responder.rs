@@ -169,7 +169,8 @@ impl Responder {
             Verdict::Reject { rcode, question } => {
                 let flags = request.reject_flags(rcode) | low(rcode);
                 let by_letter = request.edns.filter(|_| view.zone.policy.strict());
-                bare(request, question, flags, opt(by_letter, rcode, None, client, view), pen, view, out);
+                let opt = opt(by_letter, rcode, None, client, view);
+                Bare { question, flags, opt }.write(request, client, pen, view, out);
                 return Outcome::Replied;
             }
             Verdict::Answer => {}
@@ -213,7 +214,8 @@ impl Responder {
                 counts.limited += 1;
                 let why = Some((0, &b"too many replies to this network: ask over TCP, or with a cookie"[..]));
                 let opt = opt(request.edns, rcode::NOERROR, why, client, view);
-                bare(request, true, request.reply_flags() | flag::TC, opt, pen, view, out);
+                let flags = request.reply_flags() | flag::TC;
+                Bare { question: true, flags, opt }.write(request, client, pen, view, out);
                 Outcome::Replied
             }
         }
@@ -235,7 +237,7 @@ impl Responder {
         let why = (failure.code, failure.words.as_bytes());
         let opt = opt(request.edns, rcode::SERVFAIL, Some(why), client, view);
         let flags = request.reply_flags() | flag::RA | low(rcode::SERVFAIL);
-        bare(request, true, flags, opt, pen, view, out);
+        Bare { question: true, flags, opt }.write(request, client, pen, view, out);
         Outcome::Replied
     }
 }
@@ -278,7 +280,6 @@ fn opt<'o>(
     if policy.compat == Compat::Consul {
         return Some(Opt { size: asked.size, subnet: asked.subnet, ..Opt::default() });
     }
-    let encrypted = client.transport != Transport::Udp && client.transport != Transport::Tcp;
     Some(Opt {
         size: policy.advertised(),
         rcode,
@@ -288,7 +289,7 @@ fn opt<'o>(
         cookie: cookie(asked.cookie, client, view),
         keepalive: client.idle.filter(|_| asked.keepalive).map(tenths),
         error,
-        block: if asked.padding && encrypted { PADDING_BLOCK } else { 0 },
+        block: if asked.padding && client.transport.encrypted() { PADDING_BLOCK } else { 0 },
     })
 }
 
@@ -318,24 +319,24 @@ fn errand(answer: &mut Answer<'_>) -> Option<Errand> {
     Some(Errand::Names(answer.wants.iter().map(|name| name.to_vec()).collect()))
 }
 
-/// Writes a reply without records.
-fn bare(
-    request: &Request,
+/// A reply without records.
+struct Bare<'o> {
     question: bool,
     flags: u16,
-    opt: Option<Opt<'_>>,
-    pen: &mut Pen,
-    view: &View<'_>,
-    out: &mut Vec<u8>,
-) {
-    let mut writer = Writer::begin(out, &mut pen.tools, request, &[], flags, style(view));
-    if question {
-        writer.question(request);
+    opt: Option<Opt<'o>>,
+}
+
+impl Bare<'_> {
+    fn write(&self, request: &Request, client: &Client, pen: &mut Pen, view: &View<'_>, out: &mut Vec<u8>) {
+        let mut writer = Writer::begin(out, &mut pen.tools, request, &[], self.flags, style(client, view));
+        if self.question {
+            writer.question(request);
+        }
+        if let Some(opt) = &self.opt {
+            writer.opt(opt, usize::from(u16::MAX));
+        }
+        writer.finish();
     }
-    if let Some(opt) = &opt {
-        writer.opt(opt, usize::from(u16::MAX));
-    }
-    writer.finish();
 }
 
 /// Writes as much of the answer as goes.
@@ -356,7 +357,7 @@ fn reply(
     let flags = flags(request, answer);
     let write = |plan: &Plan, scratch: &Scratch| {
         let flags = flags | if plan.truncated { flag::TC } else { 0 };
-        let mut writer = Writer::begin(out, tools, request, &answer.kept, flags, style(view));
+        let mut writer = Writer::begin(out, tools, request, &answer.kept, flags, style(client, view));
         writer.question(request);
         for record in plan.answers(answer) {
             writer.record(Section::Answer, record);
@@ -375,8 +376,13 @@ fn reply(
     fit(answer, request.name.wire(), &limit, view.zone, scratch, write);
 }
 
-fn style(view: &View<'_>) -> Style {
-    Style { compress: !view.zone.policy.disable_compression, share_targets: true }
+/// How names are written. Over TLS and QUIC hickory-server writes the reply anew, compressed in its own way and in long
+/// messages less than we would: what fits in full fits there.
+fn style(client: &Client, view: &View<'_>) -> Style {
+    match client.transport {
+        Transport::Tls | Transport::Quic => Style { compress: false, share_targets: false },
+        _ => Style { compress: !view.zone.policy.disable_compression, share_targets: true },
+    }
 }
 
 /// The flags of a reply that is not cut.

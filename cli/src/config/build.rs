@@ -24,7 +24,7 @@ use super::{
     Config, ConfigError, HttpListen, SocketFile, Warning,
     address::{self, ClientAddress, Interface},
     cluster::Cluster,
-    duration, health, identity,
+    duration, encrypted_dns, health, identity,
     raw::{self, Raw},
     sources::Merged,
     watches,
@@ -77,6 +77,7 @@ pub(super) fn build(merged: Merged, dev: bool, host: &[Interface]) -> Result<Con
         advertise: addresses.advertise,
         advertise_wan: addresses.advertise_wan,
         client_addrs: addresses.client,
+        encrypted_dns: encrypted_dns::build(&raw, &addresses.dns_ips)?,
         dns_addrs: addresses.dns,
         http_addrs: addresses.http,
         dns_port: port("ports.dns", raw.ports.dns)?,
@@ -187,7 +188,7 @@ fn bootstrap(raw: &Raw, dev: bool, warnings: &mut Vec<Warning>) -> Result<(bool,
 }
 
 /// A port; `None` when it is switched off by zero or less.
-fn port(key: &str, value: i64) -> Result<Option<u16>, ConfigError> {
+pub(super) fn port(key: &str, value: i64) -> Result<Option<u16>, ConfigError> {
     match value {
         ..=0 => Ok(None),
         some => u16::try_from(some).map(Some).map_err(|_| invalid(format!("{key}: invalid port: {some}"))),
@@ -226,6 +227,7 @@ struct Addresses {
     advertise: IpAddr,
     advertise_wan: IpAddr,
     client: Vec<IpAddr>,
+    dns_ips: Vec<IpAddr>,
     dns: Vec<SocketAddr>,
     http: Vec<HttpListen>,
 }
@@ -266,7 +268,8 @@ impl Addresses {
             advertise,
             advertise_wan,
             client,
-            dns: dns_port.iter().flat_map(|port| dns.iter().map(|ip| SocketAddr::new(*ip, *port))).collect(),
+            dns: at(&dns, dns_port),
+            dns_ips: dns,
             http: http
                 .into_iter()
                 .filter_map(|address| match (address, http_port) {
@@ -277,6 +280,11 @@ impl Addresses {
                 .collect(),
         })
     }
+}
+
+/// The addresses with the port, if it is on.
+pub(super) fn at(ips: &[IpAddr], port: Option<u16>) -> Vec<SocketAddr> {
+    port.iter().flat_map(|port| ips.iter().map(|ip| SocketAddr::new(*ip, *port))).collect()
 }
 
 fn client_addresses(key: &'static str, text: &str, host: &[Interface]) -> Result<Vec<ClientAddress>, ConfigError> {
@@ -321,25 +329,49 @@ fn tagged_addresses(raw: &Raw, host: &[Interface]) -> Result<BTreeMap<String, St
     Ok(tagged)
 }
 
-/// No two listeners may have the same address.
+/// No two listeners may have the same address. DNS and gossip listen by UDP and TCP.
 fn check_distinct_addresses(config: &Config) -> Result<(), ConfigError> {
-    let mut taken: BTreeMap<String, &str> = BTreeMap::new();
-    let mut take = |name: &'static str, address: String| match taken.insert(address.clone(), name) {
-        Some(before) => Err(invalid(format!("{name} address {address} already configured for {before}"))),
-        None => Ok(()),
-    };
+    let (mut tcp, mut udp) = (Taken::default(), Taken::default());
     for address in &config.dns_addrs {
-        take("DNS", address.to_string())?;
+        tcp.take("DNS", *address)?;
+        udp.take("DNS", *address)?;
     }
     for address in &config.http_addrs {
-        take("HTTP", address.to_string())?;
+        tcp.take("HTTP", address)?;
     }
-    take("RPC Advertise", SocketAddr::new(config.advertise, config.server_port).to_string())?;
-    take("Serf Advertise LAN", SocketAddr::new(config.advertise, config.serf_lan_port).to_string())?;
+    for address in &config.encrypted_dns.tls {
+        tcp.take("DNS over TLS", *address)?;
+    }
+    for address in &config.encrypted_dns.https {
+        tcp.take("DNS over HTTPS", *address)?;
+    }
+    for address in &config.encrypted_dns.quic {
+        udp.take("DNS over QUIC", *address)?;
+    }
+    tcp.take("RPC Advertise", SocketAddr::new(config.advertise, config.server_port))?;
+    let lan = SocketAddr::new(config.advertise, config.serf_lan_port);
+    tcp.take("Serf Advertise LAN", lan)?;
+    udp.take("Serf Advertise LAN", lan)?;
     if let Some(port) = config.serf_wan_port {
-        take("Serf Advertise WAN", SocketAddr::new(config.advertise_wan, port).to_string())?;
+        let wan = SocketAddr::new(config.advertise_wan, port);
+        tcp.take("Serf Advertise WAN", wan)?;
+        udp.take("Serf Advertise WAN", wan)?;
     }
     Ok(())
+}
+
+/// Addresses of one protocol, and whose they are.
+#[derive(Default)]
+struct Taken(BTreeMap<String, &'static str>);
+
+impl Taken {
+    fn take(&mut self, name: &'static str, address: impl ToString) -> Result<(), ConfigError> {
+        let address = address.to_string();
+        match self.0.insert(address.clone(), name) {
+            Some(before) => Err(invalid(format!("{name} address {address} already configured for {before}"))),
+            None => Ok(()),
+        }
+    }
 }
 
 fn dns_policy(raw: &Raw, node_name: &str, datacenter: &str) -> Result<Policy, ConfigError> {

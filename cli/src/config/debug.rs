@@ -1,7 +1,7 @@
 //! The configuration as `/v1/agent/self` shows it under `DebugConfig`: Consul's names, for people who look for a
 //! setting that has not the effect they expect. Secrets are not in it.
 
-use std::path::PathBuf;
+use std::{net::SocketAddr, path::PathBuf};
 
 use serde_json::{Value, json};
 use usher_dns::policy::Truncation;
@@ -101,6 +101,7 @@ impl Config {
     fn debug_addresses(&self) -> Value {
         let port = |port: Option<u16>| port.map_or(-1, i64::from);
         let dns = |protocol: &str| self.dns_addrs.iter().map(|address| format!("{protocol}://{address}")).collect();
+        let encrypted_port = |addresses: &[SocketAddr]| addresses.first().map(SocketAddr::port);
         let dns: [Vec<String>; 2] = [dns("tcp"), dns("udp")];
         let http: Vec<String> = self
             .http_addrs
@@ -116,7 +117,10 @@ impl Config {
             "BindAddr": self.bind,
             "ClientAddrs": self.client_addrs,
             "DNSAddrs": dns.concat(),
+            "DNSHTTPSPort": port(encrypted_port(&self.encrypted_dns.https)),
             "DNSPort": port(self.dns_port),
+            "DNSQUICPort": port(encrypted_port(&self.encrypted_dns.quic)),
+            "DNSTLSPort": port(encrypted_port(&self.encrypted_dns.tls)),
             "GRPCAddrs": [],
             "GRPCPort": -1,
             "HTTPAddrs": http,
@@ -131,14 +135,19 @@ impl Config {
 
     fn debug_dns(&self) -> Value {
         let dns = &self.dns;
+        let file = |which: fn(&super::CertificateFiles) -> &PathBuf| {
+            self.encrypted_dns.files.as_ref().map(|files| which(files).display().to_string()).unwrap_or_default()
+        };
         let service_ttl: serde_json::Map<String, Value> =
             dns.service_ttl.iter().map(|(name, ttl)| (name.clone(), duration::format(*ttl).into())).collect();
         json!({
             "DNSARecordLimit": dns.a_record_limit,
             "DNSAltDomain": dns.alt_domain,
+            "DNSCertFile": file(|files| &files.certificate),
             "DNSDisableCompression": dns.disable_compression,
             "DNSDomain": format!("{}.", dns.domain),
             "DNSEnableTruncate": dns.truncation == Truncation::Always,
+            "DNSKeyFile": file(|files| &files.key),
             "DNSNodeMetaTXT": dns.node_meta_txt,
             "DNSNodeTTL": duration::format(dns.node_ttl),
             "DNSOnlyPassing": dns.only_passing,

@@ -3,7 +3,7 @@
 //! The list is Consul 1.8's. A table that is not built (or not part of this product) is warned of as a whole, so the
 //! keys within it carry no effect of their own.
 
-use super::schema::{Key, Kind, Table, checks_only, enterprise, mesh, moot, not_built, used};
+use super::schema::{Key, Kind, Table, certificate, checks_only, enterprise, mesh, moot, not_built, used};
 use crate::definition::{CHECK, SERVICE};
 
 const fn table(keys: &'static [Key]) -> Table {
@@ -43,7 +43,7 @@ pub(super) static AGENT: Table = table(&[
     checks_only("ca_file", Kind::Text),
     checks_only("ca_path", Kind::Text),
     moot("cache", Kind::Table(&CACHE)),
-    checks_only("cert_file", Kind::Text),
+    certificate("cert_file"),
     used("check", Kind::Table(&CHECK)),
     used("check_deregister_interval_min", Kind::Duration),
     used("check_output_max_size", Kind::Int),
@@ -81,7 +81,7 @@ pub(super) static AGENT: Table = table(&[
     not_built("gossip_lan", Kind::Table(&GOSSIP)),
     not_built("gossip_wan", Kind::Table(&GOSSIP)),
     used("http_config", Kind::Table(&HTTP_CONFIG)),
-    checks_only("key_file", Kind::Text),
+    certificate("key_file"),
     used("leave_on_terminate", Kind::Bool),
     used("limits", Kind::Table(&LIMITS)),
     used("log_file", Kind::Text),
@@ -276,11 +276,13 @@ static DNS_CONFIG: Table = table(&[
     used("a_record_limit", Kind::Int),
     moot("allow_stale", Kind::Bool),
     moot("cache_max_age", Kind::Duration),
+    used("cert_file", Kind::Text),
     used("compat", Kind::Text),
     used("cookie_secret", Kind::Text),
     used("disable_compression", Kind::Bool),
     used("enable_additional_node_meta_txt", Kind::Bool),
     used("enable_truncate", Kind::Bool),
+    used("key_file", Kind::Text),
     used("log_queries", Kind::Bool),
     moot("max_stale", Kind::Duration),
     used("minimal_any", Kind::Bool),
@@ -343,6 +345,9 @@ static PERFORMANCE: Table = table(&[
 
 static PORTS: Table = table(&[
     used("dns", Kind::Int),
+    used("dns_https", Kind::Int),
+    used("dns_quic", Kind::Int),
+    used("dns_tls", Kind::Int),
     mesh("expose_max_port", Kind::Int),
     mesh("expose_min_port", Kind::Int),
     used("grpc", Kind::Int),

@@ -14,6 +14,7 @@ mod build;
 pub mod cluster;
 mod debug;
 pub mod duration;
+mod encrypted_dns;
 pub mod flags;
 pub mod hcl;
 mod health;
@@ -36,6 +37,8 @@ use std::{
 
 use usher_cluster::local::definition::{CheckSpec, ServiceDefinition};
 use usher_dns::policy::Policy;
+
+pub use self::encrypted_dns::{CertificateFiles, EncryptedDns};
 
 pub use self::address::AddressError;
 pub use self::flags::AgentFlags;
@@ -176,6 +179,8 @@ pub struct Config {
     pub client_addrs: Vec<IpAddr>,
     /// Where DNS listens.
     pub dns_addrs: Vec<SocketAddr>,
+    /// Where DNS listens for those who encrypt, and with which certificate.
+    pub encrypted_dns: EncryptedDns,
     /// Where the HTTP API listens.
     pub http_addrs: Vec<HttpListen>,
     /// The DNS port, if it is on.

@@ -120,11 +120,13 @@ pub(super) struct Autopilot {
 #[serde(default)]
 pub(super) struct DnsConfig {
     pub(super) a_record_limit: i64,
+    pub(super) cert_file: String,
     pub(super) compat: String,
     pub(super) cookie_secret: String,
     pub(super) disable_compression: bool,
     pub(super) enable_additional_node_meta_txt: bool,
     pub(super) enable_truncate: Option<bool>,
+    pub(super) key_file: String,
     pub(super) log_queries: bool,
     pub(super) minimal_any: bool,
     pub(super) name_servers: Vec<String>,
@@ -177,6 +179,9 @@ pub(super) struct Performance {
 #[serde(default)]
 pub(super) struct Ports {
     pub(super) dns: i64,
+    pub(super) dns_https: i64,
+    pub(super) dns_quic: i64,
+    pub(super) dns_tls: i64,
     pub(super) grpc: i64,
     pub(super) http: i64,
     pub(super) https: i64,

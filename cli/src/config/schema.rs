@@ -78,6 +78,8 @@ pub enum Effect {
     Moot,
     /// Counts for checks over TLS alone, as TLS is not built elsewhere yet: warned of.
     ChecksOnly,
+    /// The agent's certificate, for encrypted DNS and for checks: warned of.
+    Certificate,
     /// Not built yet: warned of.
     NotBuilt,
     /// The service mesh, which is not part of this product: warned of.
@@ -394,6 +396,11 @@ pub const fn used(name: &'static str, kind: Kind) -> Key {
 /// A key that takes effect on checks alone.
 pub const fn checks_only(name: &'static str, kind: Kind) -> Key {
     Key { name, aliases: &[], kind, effect: Effect::ChecksOnly }
+}
+
+/// A file of the agent's certificate.
+pub const fn certificate(name: &'static str) -> Key {
+    Key { name, aliases: &[], kind: Kind::Text, effect: Effect::Certificate }
 }
 
 /// A key that has nothing to change here.

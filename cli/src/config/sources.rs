@@ -126,7 +126,10 @@ fn defaults() -> Value {
         "log_level": "INFO",
         "max_query_time": "600s",
         "performance": { "leave_drain_time": "5s", "raft_multiplier": 5, "rpc_hold_timeout": "7s" },
-        "ports": { "dns": 8600, "grpc": -1, "http": 8500, "https": -1, "serf_lan": 8301, "serf_wan": 8302, "server": 8300 },
+        "ports": {
+            "dns": 8600, "dns_https": -1, "dns_quic": -1, "dns_tls": -1, "grpc": -1, "http": 8500, "https": -1,
+            "serf_lan": 8301, "serf_wan": 8302, "server": 8300,
+        },
         "raft_snapshot_threshold": 16_384,
         "raft_trailing_logs": 10_240,
     })
@@ -281,10 +284,19 @@ impl Warning {
                 unused.path
             ));
         }
+        if unused.effect == Effect::Certificate {
+            return Self(format!(
+                "{source}: {} has no effect but on encrypted DNS and, with enable_agent_tls_for_checks, on checks: TLS \
+                 for the API and between agents is not built yet",
+                unused.path
+            ));
+        }
         let why = match unused.effect {
             Effect::Mesh => "belongs to the service mesh, which is not part of this product",
             Effect::Enterprise => "belongs to Consul Enterprise",
-            Effect::NotBuilt | Effect::ChecksOnly | Effect::Used | Effect::Moot => "is not built yet",
+            Effect::NotBuilt | Effect::ChecksOnly | Effect::Certificate | Effect::Used | Effect::Moot => {
+                "is not built yet"
+            }
         };
         Self(format!("{source}: {} has no effect: it {why}", unused.path))
     }

@@ -17,8 +17,10 @@ use super::{
 /// Keys that Consul 1.8 does not know: one by a slip in its own tables, a later version's and ours.
 const OURS: &[&str] = &[
     "advertise_addr_wan_ipv6",
+    "dns_config.cert_file",
     "dns_config.compat",
     "dns_config.cookie_secret",
+    "dns_config.key_file",
     "dns_config.log_queries",
     "dns_config.minimal_any",
     "dns_config.name_servers",
@@ -28,6 +30,9 @@ const OURS: &[&str] = &[
     "dns_config.responses_per_second",
     "dns_config.udp_payload_size",
     "dns_config.zone_cuts",
+    "ports.dns_https",
+    "ports.dns_quic",
+    "ports.dns_tls",
 ];
 /// Keys of definitions that Consul 1.8 does not know: later versions' and ours.
 const OURS_IN_DEFINITIONS: [&str; 13] = [
@@ -347,6 +352,18 @@ fn values_that_consul_refuses() {
         ("advertise_addr = \"foo\"", "advertise_addr: invalid ip address: foo"),
         ("ports { dns = 700000 }", "ports.dns: invalid port: 700000"),
         ("ports { dns = 8600 http = 8600 }", "HTTP address 127.0.0.1:8600 already configured for DNS"),
+        (
+            "ports { dns_tls = 8500 } cert_file = \"c\" key_file = \"k\"",
+            "DNS over TLS address 127.0.0.1:8500 already configured for HTTP",
+        ),
+        (
+            "ports { dns_quic = 8600 } cert_file = \"c\" key_file = \"k\"",
+            "DNS over QUIC address 127.0.0.1:8600 already configured for DNS",
+        ),
+        (
+            "ports { dns_https = 443 }",
+            "ports.dns_https needs a certificate and its key: neither dns_config.cert_file nor cert_file is set",
+        ),
         ("bootstrap = true", "'bootstrap = true' requires 'server = true'"),
         ("bootstrap_expect = 1", "'bootstrap = true' requires 'server = true'"),
         ("bootstrap_expect = 3", "'bootstrap_expect > 0' requires 'server = true'"),

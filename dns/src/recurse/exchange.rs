@@ -58,7 +58,7 @@ pub(super) async fn ask(
         slot.copy_from_slice(&id.to_be_bytes());
     }
     let in_time = |result: Result<_, _>| result.unwrap_or(Err(AskError::Silent(wait)));
-    if transport == Transport::Tcp {
+    if transport != Transport::Udp {
         return in_time(timeout(wait, by_stream(server, &query)).await);
     }
     let reply = in_time(timeout(wait, by_datagram(server, &query)).await)?;

@@ -12,7 +12,7 @@
 //! | recursors in order, or in random order; each has `recursor_timeout` | `Inner::ask` |
 //! | one that was silent three times running is asked last for 10 s | [`standing`] |
 //! | NOERROR and NXDOMAIN are passed on as they came; other codes, and silence, try the next | `Inner::ask` |
-//! | the same transport as the client's; a cut reply over UDP is asked for again over TCP | [`exchange`] |
+//! | the same transport as the client's, unencrypted; a cut reply over UDP is asked for again over TCP | [`exchange`] |
 //! | larger than the client takes: its question and TC | [`reply`] |
 //! | all failed: SERVFAIL with RA | `errand` |
 //! | answers are kept, and sent out of date if `recursor_stale_max` allows it and nobody answers | [`cache`] |

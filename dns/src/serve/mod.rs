@@ -1,13 +1,18 @@
-//! The sockets: UDP and TCP, both by our own loops; both call the same core.
+//! The sockets: UDP, TCP and HTTPS by our own loops, TLS and QUIC through hickory-server; all call the same core.
 //!
 //! | | threads and tasks | limits |
 //! |---|---|---|
 //! | UDP | [`udp`]: a thread a core (at most 16) and address | 32 requests at a time, 1472 bytes of each |
 //! | TCP | [`mod@tcp`]: a task a connection | 8,192 connections, 10 s between requests; more in [`mod@tcp`] |
+//! | HTTPS | in [`mod@tcp`]: a task a connection and one a request | as TCP; 100 requests of one connection |
+//! | TLS, QUIC | [`mod@hickory`]: through hickory-server | 10 s between requests |
 //! | errands | a task a request | 1024 at once, SERVFAIL beyond |
 //!
 //! Everything is bound before anything is served: an error leaves nothing half started.
 
+pub mod certificate;
+mod hickory;
+mod one;
 pub(crate) mod shared;
 pub(crate) mod tally;
 mod tcp;
@@ -25,12 +30,15 @@ use std::{
     time::Duration,
 };
 
+use rustls::server::ResolvesServerCert;
 use tokio::{net::TcpListener, runtime::Handle, task::JoinHandle as TaskHandle};
 use usher_cluster::{access::Authorizer, catalog::Catalog};
 
 use self::{
+    certificate::Certificate,
     shared::Shared,
     tally::{Reporter, Tally},
+    tcp::Protocol,
     udp::Worker,
 };
 use crate::{
@@ -62,12 +70,25 @@ pub enum Backend {
 #[derive(Debug, thiserror::Error)]
 #[error("cannot listen on {protocol} {address}: {source}")]
 pub struct ListenError {
-    /// `tcp` or `udp`.
+    /// `tcp`, `udp`, or what is spoken there: `tls`, `https`, `quic`.
     pub protocol: &'static str,
     /// Where.
     pub address: SocketAddr,
     /// The system's error.
     pub source: io::Error,
+}
+
+/// Where DNS is served encrypted.
+#[derive(Clone, Debug)]
+pub struct Encrypted {
+    /// DNS over TLS (RFC 7858).
+    pub tls: Vec<SocketAddr>,
+    /// DNS over HTTPS (RFC 8484).
+    pub https: Vec<SocketAddr>,
+    /// DNS over QUIC (RFC 9250).
+    pub quic: Vec<SocketAddr>,
+    /// What they are served with.
+    pub certificate: Arc<Certificate>,
 }
 
 /// A running DNS interface. Dropping it stops it without waiting.
@@ -78,6 +99,7 @@ pub struct Server {
     sockets: Vec<Arc<UdpSocket>>,
     threads: Vec<JoinHandle<()>>,
     tcp: tcp::Running,
+    hickory: hickory::Running,
     reporter: TaskHandle<()>,
 }
 
@@ -89,7 +111,18 @@ impl Server {
         catalog: Arc<Catalog>,
         authorizer: Arc<dyn Authorizer>,
     ) -> Result<Self, ListenError> {
-        Self::start_by(Backend::Auto, addresses, policy, catalog, authorizer).await
+        Self::start_all(Backend::Auto, addresses, None, policy, catalog, authorizer).await
+    }
+
+    /// The same, and serves it encrypted, too.
+    pub async fn start_with(
+        addresses: &[SocketAddr],
+        encrypted: Option<&Encrypted>,
+        policy: Policy,
+        catalog: Arc<Catalog>,
+        authorizer: Arc<dyn Authorizer>,
+    ) -> Result<Self, ListenError> {
+        Self::start_all(Backend::Auto, addresses, encrypted, policy, catalog, authorizer).await
     }
 
     /// [`Server::start`] with the way datagrams are received chosen by hand.
@@ -100,13 +133,24 @@ impl Server {
         catalog: Arc<Catalog>,
         authorizer: Arc<dyn Authorizer>,
     ) -> Result<Self, ListenError> {
+        Self::start_all(backend, addresses, None, policy, catalog, authorizer).await
+    }
+
+    async fn start_all(
+        backend: Backend,
+        addresses: &[SocketAddr],
+        encrypted: Option<&Encrypted>,
+        policy: Policy,
+        catalog: Arc<Catalog>,
+        authorizer: Arc<dyn Authorizer>,
+    ) -> Result<Self, ListenError> {
         let node = policy.node_name.clone();
         let shared = Shared::new(policy, addresses, catalog, authorizer).map_err(|error| ListenError {
             protocol: "udp",
             address: addresses.first().copied().unwrap_or_else(|| SocketAddr::from(([0, 0, 0, 0], 0))),
             source: io::Error::new(io::ErrorKind::InvalidInput, error),
         })?;
-        let bound = Bound::all(addresses)?;
+        let bound = Bound::all(addresses, encrypted)?;
         bound.serve(backend, Arc::new(shared), node)
     }
 
@@ -126,6 +170,7 @@ impl Server {
     pub async fn shutdown(mut self) {
         self.halt();
         self.tcp.shutdown().await;
+        self.hickory.shutdown().await;
         self.shared.end().await;
         let threads = std::mem::take(&mut self.threads);
         let ended = tokio::task::spawn_blocking(move || threads.into_iter().all(|thread| thread.join().is_ok()));
@@ -138,6 +183,7 @@ impl Server {
     fn halt(&self) {
         self.stop.store(true, Ordering::Relaxed);
         self.tcp.halt();
+        self.hickory.halt();
         // Those who wait are woken by what is in the pipe or by the end of their socket, and look up by themselves, too.
         let _pipe_is_full = (&self.bell).write(&[0]);
         self.sockets.iter().for_each(|socket| udp::wake(socket));
@@ -186,38 +232,69 @@ impl Drop for Server {
 }
 
 /// Sockets that are bound, and not served yet.
+#[derive(Default)]
 struct Bound {
     udp: Vec<(SocketAddr, UdpSocket)>,
-    tcp: Vec<TcpListener>,
+    /// How many sockets share one address.
+    workers: usize,
+    tcp: Vec<(TcpListener, Protocol)>,
+    tls: Vec<(SocketAddr, TcpListener)>,
+    quic: Vec<(SocketAddr, tokio::net::UdpSocket)>,
+    certificate: Option<Arc<dyn ResolvesServerCert>>,
 }
 
 impl Bound {
     /// Binds every address. TCP goes first: two of us may share a UDP port (SO_REUSEPORT), but never a TCP port.
-    fn all(addresses: &[SocketAddr]) -> Result<Self, ListenError> {
-        let mut bound = Self { udp: Vec::new(), tcp: Vec::new() };
-        let threads = thread::available_parallelism().map_or(1, NonZeroUsize::get).min(THREADS_MAX);
+    fn all(addresses: &[SocketAddr], encrypted: Option<&Encrypted>) -> Result<Self, ListenError> {
+        let workers = thread::available_parallelism().map_or(1, NonZeroUsize::get).min(THREADS_MAX);
+        let mut bound = Self { workers, ..Self::default() };
         for &address in addresses {
-            let failed = |protocol| move |source| ListenError { protocol, address, source };
-            bound.tcp.push(tcp::bind(address).map_err(failed("tcp"))?);
-            for _ in 0..threads {
-                bound.udp.push((address, udp::bind(address).map_err(failed("udp"))?));
+            bound.tcp.push((tcp::bind(address).map_err(failed("tcp", address))?, Protocol::Dns));
+            for _ in 0..workers {
+                bound.udp.push((address, udp::bind(address).map_err(failed("udp", address))?));
             }
+        }
+        if let Some(encrypted) = encrypted {
+            bound.encrypted(encrypted)?;
         }
         Ok(bound)
     }
 
+    fn encrypted(&mut self, encrypted: &Encrypted) -> Result<(), ListenError> {
+        let certificate: Arc<dyn ResolvesServerCert> = encrypted.certificate.clone();
+        for &address in &encrypted.tls {
+            self.tls.push((address, tcp::bind(address).map_err(failed("tls", address))?));
+        }
+        for &address in &encrypted.https {
+            let protocol = Protocol::https(certificate.clone()).map_err(io::Error::other);
+            let protocol = protocol.map_err(failed("https", address))?;
+            self.tcp.push((tcp::bind(address).map_err(failed("https", address))?, protocol));
+        }
+        for &address in &encrypted.quic {
+            self.quic.push((address, hickory::bind_quic(address).map_err(failed("quic", address))?));
+        }
+        self.certificate = Some(certificate);
+        Ok(())
+    }
+
     fn serve(self, backend: Backend, shared: Arc<Shared>, node: String) -> Result<Server, ListenError> {
         let stop = Arc::new(AtomicBool::new(false));
-        let workers = self.udp.len() / self.tcp.len().max(1);
         let first = self.udp.first().map_or_else(|| SocketAddr::from(([0, 0, 0, 0], 0)), |(address, _)| *address);
         let (rung, bell) = io::pipe().map_err(|source| ListenError { protocol: "udp", address: first, source })?;
         let rung = Arc::new(rung);
         let tallies: Vec<_> = self.udp.iter().map(|_| Arc::new(Tally::default())).collect();
         let counted = tallies.iter().chain([&shared.udp_errands]).cloned().collect();
         let reporter = tokio::spawn(report(Reporter::new(counted, node), shared.clone()));
-        let tcp = tcp::serve(self.tcp, &shared);
+        let hickory = match &self.certificate {
+            None => hickory::Running::none(),
+            Some(certificate) => hickory::serve(self.tls, self.quic, certificate, &shared)?,
+        };
+        let tcp = tcp::Running::new(shared.clone());
+        for (listener, protocol) in self.tcp {
+            tcp.serve(listener, protocol);
+        }
         let (sockets, threads) = (Vec::new(), Vec::new());
-        let mut server = Server { shared, stop, bell, sockets, threads, tcp, reporter };
+        let mut server = Server { shared, stop, bell, sockets, threads, tcp, hickory, reporter };
         for (number, ((address, socket), tally)) in self.udp.into_iter().zip(tallies).enumerate() {
             let socket = Arc::new(socket);
             let worker = Worker {
@@ -229,7 +306,7 @@ impl Bound {
                 bell: rung.clone(),
                 runtime: Handle::current(),
                 seed: rand::random(),
-                workers,
+                workers: self.workers,
                 backend,
                 late: udp::LATE,
             };
@@ -241,6 +318,10 @@ impl Bound {
         server.shared.recursors().watch();
         Ok(server)
     }
+}
+
+fn failed(protocol: &'static str, address: SocketAddr) -> impl FnOnce(io::Error) -> ListenError {
+    move |source| ListenError { protocol, address, source }
 }
 
 async fn report(mut reporter: Reporter, shared: Arc<Shared>) {

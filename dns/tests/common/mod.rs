@@ -13,8 +13,9 @@
 )]
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     net::{Ipv4Addr, SocketAddr, TcpListener, UdpSocket},
+    sync::Mutex,
 };
 
 use hickory_proto::{
@@ -138,13 +139,20 @@ fn on(node: &str, address: &str) -> Registration {
     Registration { node: node.into(), address: address.into(), skip_node_update: false, ..Registration::default() }
 }
 
-/// An address of loopback whose port is free for UDP and TCP.
+/// An address of loopback whose port is free for UDP and TCP, on every address. It lies below the ports the system gives
+/// to outgoing connections, so that none of them takes it meanwhile; within this process none is given twice.
 pub fn free_address() -> SocketAddr {
+    static GIVEN: Mutex<BTreeSet<u16>> = Mutex::new(BTreeSet::new());
+    let mut given = GIVEN.lock().unwrap();
     loop {
-        let udp = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
-        let address = udp.local_addr().unwrap();
-        if TcpListener::bind(address).is_ok() {
-            return address;
+        let port = rand::random_range(20_100..31_900);
+        let is_free = |port| {
+            let any = (Ipv4Addr::UNSPECIFIED, port);
+            UdpSocket::bind(any).is_ok() && TcpListener::bind(any).is_ok()
+        };
+        if !given.contains(&port) && is_free(port) {
+            given.insert(port);
+            return (Ipv4Addr::LOCALHOST, port).into();
         }
     }
 }

@@ -12,7 +12,7 @@ use std::{
 };
 
 use crate::{
-    config::{Config, HttpListen, SocketFile},
+    config::{Config, EncryptedDns, HttpListen, SocketFile},
     http::Listener,
 };
 
@@ -106,10 +106,16 @@ fn remove_stale(path: &Path) -> io::Result<()> {
 }
 
 /// Whether DNS will be able to listen: its sockets are opened later, when there is something to answer from.
-pub(super) fn probe_dns(addresses: &[SocketAddr]) -> Result<(), ListenError> {
+pub(super) fn probe_dns(addresses: &[SocketAddr], encrypted: &EncryptedDns) -> Result<(), ListenError> {
     for address in addresses {
         UdpSocket::bind(address).map_err(ListenError::at("udp", address))?;
         TcpListener::bind(address).map_err(ListenError::at("tcp", address))?;
+    }
+    for address in encrypted.tls.iter().chain(&encrypted.https) {
+        TcpListener::bind(address).map_err(ListenError::at("tcp", address))?;
+    }
+    for address in &encrypted.quic {
+        UdpSocket::bind(address).map_err(ListenError::at("udp", address))?;
     }
     Ok(())
 }
@@ -142,7 +148,7 @@ mod tests {
     fn a_port_in_use_is_found_before_dns_starts() {
         let taken = UdpSocket::bind("127.0.0.1:0").unwrap();
         let address = taken.local_addr().unwrap();
-        let error = probe_dns(&[address]).unwrap_err().to_string();
+        let error = probe_dns(&[address], &EncryptedDns::default()).unwrap_err().to_string();
         assert!(error.starts_with(&format!("cannot listen on udp {address}: ")), "{error}");
     }
 }

@@ -17,6 +17,8 @@ mod signals;
 
 use std::{io::Write as _, process::ExitCode};
 
+use usher_dns::serve::certificate::CertificateError;
+
 use self::{listeners::ListenError, running::Running};
 use crate::{
     config::{self, AgentFlags, Config, ConfigError},
@@ -53,6 +55,8 @@ enum AgentError {
     Start(#[from] usher_cluster::agent::StartError),
     #[error("Error starting agent: enable_agent_tls_for_checks: {0}")]
     Certificates(String),
+    #[error("Error starting agent: {}, {}: {source}", .settings[0], .settings[1])]
+    DnsCertificate { settings: [&'static str; 2], source: CertificateError },
     #[error("cannot write the log file {path}: {source}")]
     Log { path: String, source: std::io::Error },
     #[error("cannot write the pid file {path}: {source}")]

@@ -15,6 +15,7 @@ use usher_cluster::{
     agent::{Agent, Declared},
     membership::MemberStatus,
 };
+use usher_dns::serve::{Encrypted, Server, certificate::Certificate};
 
 use super::{
     AgentError, banner, complain, listeners,
@@ -22,7 +23,7 @@ use super::{
     signals::{Request, Signals},
 };
 use crate::{
-    config::{self, AgentFlags, Config, HttpListen},
+    config::{self, AgentFlags, CertificateFiles, Config, EncryptedDns, HttpListen},
     http::{self, Api, Control, Metrics},
     logging::LogHub,
     watch::agent::Watches,
@@ -51,7 +52,8 @@ const RELOADED: [&str; 12] = [
     "Watches",
 ];
 /// Settings among those that need new sockets.
-const NOT_RELOADED: [&str; 4] = ["DNSAddrs", "DNSPort", "HTTPAddrs", "HTTPPort"];
+const NOT_RELOADED: [&str; 7] =
+    ["DNSAddrs", "DNSHTTPSPort", "DNSPort", "DNSQUICPort", "DNSTLSPort", "HTTPAddrs", "HTTPPort"];
 
 /// All parts of a running agent.
 pub(super) struct Running {
@@ -60,7 +62,9 @@ pub(super) struct Running {
     log: LogHub,
     agent: Agent,
     /// `None` when DNS is switched off.
-    dns: Option<usher_dns::serve::Server>,
+    dns: Option<Server>,
+    /// What DNS is encrypted with, if it is.
+    certificate: Option<Arc<Certificate>>,
     api: Arc<Api>,
     http: JoinHandle<()>,
     stop_http: CancellationToken,
@@ -77,7 +81,8 @@ impl Running {
         let signals = Signals::listen()?;
         config.health.tls.check().map_err(AgentError::Certificates)?;
         let http_sockets = listeners::open_http(&config)?;
-        listeners::probe_dns(&config.dns_addrs)?;
+        let certificate = read_certificate(&config.encrypted_dns)?;
+        listeners::probe_dns(&config.dns_addrs, &config.encrypted_dns)?;
         let metrics = Metrics::new();
         metrics.install().map_err(AgentError::Metrics)?;
 
@@ -91,7 +96,7 @@ impl Running {
                     .map_err(|source| AgentError::PidFile { path: path.display().to_string(), source })?,
             ),
         };
-        let dns = start_dns(&config, &agent, authorizer).await?;
+        let dns = start_dns(&config, certificate.clone(), &agent, authorizer).await?;
         let (orders, control) = mpsc::channel(CONTROL_QUEUE);
         let api = Arc::new(Api {
             agent: agent.clone(),
@@ -110,6 +115,7 @@ impl Running {
             log,
             agent,
             dns,
+            certificate,
             api,
             http,
             stop_http,
@@ -137,6 +143,12 @@ impl Running {
         for address in &self.config.dns_addrs {
             info!(target: "agent", %address, network = "udp", "Started DNS server");
             info!(target: "agent", %address, network = "tcp", "Started DNS server");
+        }
+        let EncryptedDns { tls, https, quic, .. } = &self.config.encrypted_dns;
+        for (addresses, network) in [(tls, "tls"), (https, "https"), (quic, "quic")] {
+            for address in addresses {
+                info!(target: "agent", %address, network, "Started DNS server");
+            }
         }
         for listen in &self.config.http_addrs {
             let network = if matches!(listen, HttpListen::Tcp(_)) { "tcp" } else { "unix" };
@@ -252,6 +264,18 @@ impl Running {
         }
     }
 
+    /// Reads the certificate of encrypted DNS again, for connections to come. One that cannot be used is told of, and the
+    /// one of before stays.
+    async fn replace_certificate(&self, files: Option<CertificateFiles>) {
+        let (Some(certificate), Some(files)) = (self.certificate.clone(), files) else { return };
+        let settings = files.settings;
+        let replacing = tokio::task::spawn_blocking(move || certificate.replace(&files.certificate, &files.key));
+        if let Ok(Err(error)) = replacing.await {
+            let settings = settings.join(", ");
+            error!(target: "agent", settings, %error, "The new certificate of DNS cannot be used, the old one stays");
+        }
+    }
+
     /// Reads the configuration again and puts in force what can be changed while running.
     async fn reload(&mut self) -> Result<(), String> {
         info!(target: "agent", "Reloading configuration...");
@@ -273,6 +297,7 @@ impl Running {
         if let Some(dns) = &self.dns {
             dns.reconfigure(new.dns_policy());
         }
+        self.replace_certificate(new.encrypted_dns.files.clone()).await;
         self.api.options.store(Arc::new(new.http_options()));
         self.watches.set(&new.watches, &self.config.http_addrs);
         let node_id = self.agent.node_id();
@@ -287,6 +312,7 @@ impl Running {
         self.config.node_meta = new.node_meta;
         self.config.health.discard_output = new.health.discard_output;
         self.config.dns = new.dns;
+        self.config.encrypted_dns.files = new.encrypted_dns.files;
         self.config.http = new.http;
         self.config.log.level = new.log.level;
         self.config.warnings = new.warnings;
@@ -294,17 +320,28 @@ impl Running {
     }
 }
 
+/// Reads the certificate of encrypted DNS, if that is on.
+fn read_certificate(encrypted: &EncryptedDns) -> Result<Option<Arc<Certificate>>, AgentError> {
+    let Some(CertificateFiles { certificate, key, settings }) = &encrypted.files else { return Ok(None) };
+    let read = Certificate::read(certificate, key);
+    let read = read.map_err(|source| AgentError::DnsCertificate { settings: *settings, source })?;
+    Ok(Some(Arc::new(read)))
+}
+
 async fn start_dns(
     config: &Config,
+    certificate: Option<Arc<Certificate>>,
     agent: &Agent,
     authorizer: Arc<dyn Authorizer>,
-) -> Result<Option<usher_dns::serve::Server>, AgentError> {
-    if config.dns_addrs.is_empty() {
+) -> Result<Option<Server>, AgentError> {
+    let EncryptedDns { tls, https, quic, .. } = config.encrypted_dns.clone();
+    let encrypted = certificate.map(|certificate| Encrypted { tls, https, quic, certificate });
+    if config.dns_addrs.is_empty() && encrypted.is_none() {
         return Ok(None);
     }
     let catalog = agent.catalog().clone();
     let policy = config.dns_policy();
-    Ok(Some(usher_dns::serve::Server::start(&config.dns_addrs, policy, catalog, authorizer).await?))
+    Ok(Some(Server::start_with(&config.dns_addrs, encrypted.as_ref(), policy, catalog, authorizer).await?))
 }
 
 /// Who asked may have gone meanwhile.

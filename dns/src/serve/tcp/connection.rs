@@ -35,9 +35,9 @@ use crate::{
 };
 
 /// How long a connection may be silent, a request half sent, and replies not taken (RFC 7766 6.2.3: seconds).
-const IDLE: Duration = Duration::from_secs(10);
+pub(super) const IDLE: Duration = Duration::from_secs(10);
 /// How long an ending server waits for what is under way.
-const DRAIN: Duration = Duration::from_secs(1);
+pub(super) const DRAIN: Duration = Duration::from_secs(1);
 /// Bytes read at once. What is held of requests is at most this and one request.
 const READ: usize = 16 << 10;
 /// Replies are gathered until they are this many bytes, then written. One reply more may go beyond.
@@ -130,7 +130,7 @@ impl Connection {
             return Poll::Ready(ended);
         }
         self.place.note(self.last, self.is_busy());
-        if !self.place.hold(self.held.capacity() + self.unsent.capacity()) {
+        if !self.place.held.set(self.held.capacity() + self.unsent.capacity()) {
             return failed(io::ErrorKind::OutOfMemory, "too much is held for slow clients");
         }
         while timer.as_mut().poll(cx).is_ready() {

@@ -1,4 +1,5 @@
-//! DNS over TCP (RFC 7766): a task a connection, which holds next to nothing while it waits.
+//! DNS over TCP (RFC 7766): a task a connection, which holds next to nothing while it waits. And DNS over HTTPS
+//! ([`mod@https`]), whose connections have places among the same.
 //!
 //! ```text
 //!   accept ─► places ─► connection: bytes ─► frames ─► responder, request by request ─► one write for all replies
@@ -21,12 +22,15 @@
 
 mod connection;
 mod frames;
+mod https;
 mod places;
 
 use std::{io, net::SocketAddr, sync::Arc, time::Duration};
 
-use socket2::{Domain, Protocol, Socket, Type};
+use rustls::server::ResolvesServerCert;
+use socket2::{Domain, Socket, Type};
 use tokio::net::{TcpListener, TcpStream};
+use tokio_rustls::TlsAcceptor;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use self::{
@@ -42,14 +46,31 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
 /// TCP being served.
 pub(super) struct Running {
+    shared: Arc<Shared>,
     ending: CancellationToken,
     places: Arc<Places>,
     tasks: TaskTracker,
 }
 
+/// What is spoken on connections.
+#[derive(Clone)]
+pub(super) enum Protocol {
+    /// DNS itself.
+    Dns,
+    /// DNS over HTTPS.
+    Https(TlsAcceptor),
+}
+
+impl Protocol {
+    /// DNS over HTTPS with this certificate.
+    pub(super) fn https(certificate: Arc<dyn ResolvesServerCert>) -> Result<Self, rustls::Error> {
+        https::acceptor(certificate).map(Self::Https)
+    }
+}
+
 /// A listener at `address`.
 pub(super) fn bind(address: SocketAddr) -> io::Result<TcpListener> {
-    let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
+    let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(socket2::Protocol::TCP))?;
     if address.is_ipv6() {
         socket.set_only_v6(true)?;
     }
@@ -61,18 +82,20 @@ pub(super) fn bind(address: SocketAddr) -> io::Result<TcpListener> {
     TcpListener::from_std(socket.into())
 }
 
-/// Serves the listeners.
-pub(super) fn serve(listeners: Vec<TcpListener>, shared: &Arc<Shared>) -> Running {
-    let running =
-        Running { ending: CancellationToken::new(), places: Arc::new(Places::new(LIMITS)), tasks: TaskTracker::new() };
-    for listener in listeners {
-        let door = Door { shared: shared.clone(), places: running.places.clone(), tasks: running.tasks.clone() };
-        running.tasks.spawn(door.stand(listener, running.ending.clone()));
-    }
-    running
-}
-
 impl Running {
+    /// Ready to serve; nothing is yet.
+    pub(super) fn new(shared: Arc<Shared>) -> Self {
+        let (ending, tasks) = (CancellationToken::new(), TaskTracker::new());
+        Self { shared, ending, places: Arc::new(Places::new(LIMITS)), tasks }
+    }
+
+    /// Serves a listener.
+    pub(super) fn serve(&self, listener: TcpListener, protocol: Protocol) {
+        let door =
+            Door { shared: self.shared.clone(), places: self.places.clone(), tasks: self.tasks.clone(), protocol };
+        self.tasks.spawn(door.stand(listener, self.ending.clone()));
+    }
+
     /// Stops taking connections, without waiting. Those there are answer what they have received, and end.
     pub(super) fn halt(&self) {
         self.ending.cancel();
@@ -92,6 +115,7 @@ struct Door {
     shared: Arc<Shared>,
     places: Arc<Places>,
     tasks: TaskTracker,
+    protocol: Protocol,
 }
 
 impl Door {
@@ -114,9 +138,16 @@ impl Door {
         };
         // Replies are written together: waiting for more of them gains nothing. One works without, only slower.
         let _nodelay = stream.set_nodelay(true);
-        let connection = Connection::new(stream, address.ip(), self.shared.clone(), place);
+        let (shared, protocol) = (self.shared.clone(), self.protocol.clone());
         self.tasks.spawn(async move {
-            if let Err(error) = connection.run().await {
+            let ended = match protocol {
+                Protocol::Dns => Connection::new(stream, address.ip(), shared, place).run().await,
+                // Boxed, so that plain connections, which are many, do not have the size of these.
+                Protocol::Https(acceptor) => {
+                    Box::pin(https::serve(stream, address.ip(), &acceptor, &shared, place)).await
+                }
+            };
+            if let Err(error) = ended {
                 tracing::debug!(%address, %error, "DNS connection ended");
             }
         });

@@ -70,9 +70,16 @@ pub(super) struct Place {
     places: Arc<Places>,
     number: u64,
     word: Arc<AtomicU64>,
-    held: usize,
+    /// What the connection holds.
+    pub(super) held: Held,
     /// Says when to leave.
     pub(super) told: oneshot::Receiver<Leave>,
+}
+
+/// Bytes held for a slow client; none when dropped.
+pub(super) struct Held {
+    places: Arc<Places>,
+    bytes: usize,
 }
 
 impl Places {
@@ -99,7 +106,7 @@ impl Places {
         table.taken.insert(number, Taken { address, word: word.clone(), tell });
         *table.of_address.entry(address).or_default() += 1;
         drop(table);
-        Some(Place { places: self.clone(), number, word, held: 0, told })
+        Some(Place { places: self.clone(), number, word, held: Held { places: self.clone(), bytes: 0 }, told })
     }
 
     /// Tells everybody to finish, and lets nobody in any more.
@@ -149,11 +156,13 @@ impl Place {
         let word = self.places.idle_word(last) | if busy { BUSY } else { 0 };
         self.word.store(word, Ordering::Relaxed);
     }
+}
 
-    /// Notes how many bytes the connection holds; `false` if that is too much for all together.
-    pub(super) fn hold(&mut self, bytes: usize) -> bool {
+impl Held {
+    /// Notes how many bytes are held; `false` if that is too much for all connections together.
+    pub(super) fn set(&mut self, bytes: usize) -> bool {
         let all = &self.places.bytes;
-        let before = std::mem::replace(&mut self.held, bytes);
+        let before = std::mem::replace(&mut self.bytes, bytes);
         if bytes <= before {
             all.fetch_sub(before - bytes, Ordering::Relaxed);
             return true;
@@ -161,11 +170,21 @@ impl Place {
         let more = bytes - before;
         all.fetch_add(more, Ordering::Relaxed) + more <= self.places.limits.bytes
     }
+
+    /// Nothing yet, for another thing that is held.
+    pub(super) fn another(&self) -> Self {
+        Self { places: self.places.clone(), bytes: 0 }
+    }
+}
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        self.set(0);
+    }
 }
 
 impl Drop for Place {
     fn drop(&mut self) {
-        self.hold(0);
         self.places.table.lock().remove(self.number);
     }
 }
@@ -237,10 +256,12 @@ mod tests {
         let places = places(2, 2);
         let mut one = enter(&places, "10.0.0.1").unwrap();
         let mut other = enter(&places, "10.0.0.1").unwrap();
-        assert!(one.hold(60) && other.hold(40) && one.hold(50) && other.hold(50));
-        assert!(!other.hold(51));
+        assert!(one.held.set(60) && other.held.set(40) && one.held.set(50) && other.held.set(50));
+        assert!(!other.held.set(51));
         drop(other);
-        assert!(one.hold(100));
+        assert!(one.held.set(40));
+        let mut more = one.held.another();
+        assert!(more.set(60) && !one.held.set(41));
     }
 
     #[test]
