@@ -2,7 +2,7 @@
 //!
 //! | | threads and tasks | limits |
 //! |---|---|---|
-//! | UDP | [`udp`]: a thread a core (at most 16) and address | 32 requests at a time, 1472 bytes of each |
+//! | UDP | [`udp`]: a thread a core (at most 16) and address | 64 requests at a time, 1472 bytes of each |
 //! | TCP | [`mod@tcp`]: a task a connection | 8,192 connections, 10 s between requests; more in [`mod@tcp`] |
 //! | HTTPS | in [`mod@tcp`]: a task a connection and one a request | as TCP; 100 requests of one connection |
 //! | TLS, QUIC | [`mod@hickory`]: through hickory-server | 10 s between requests |
@@ -308,7 +308,7 @@ impl Bound {
                 seed: rand::random(),
                 workers: self.workers,
                 backend,
-                late: udp::LATE,
+                limits: udp::Limits::default(),
             };
             server.sockets.push(socket);
             let thread = thread::Builder::new().name(format!("dns-udp-{number}")).spawn(move || worker.run());

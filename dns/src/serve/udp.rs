@@ -8,16 +8,17 @@
 //! ```
 //!
 //! **Overload.** The system queues what comes while a thread is busy, first come, first served: when more comes than can
-//! be answered, every question waits as long as the queue is, and all answers are late. So a full batch, the sign of a
-//! queue, is asked for its age: if even its newest question has waited for LATE, the batch is dropped and counted, which
-//! costs a tenth of answering it. The queue gets shorter that way until its head is in time again; whoever asks then is
-//! answered in time, and who is not would have been answered late or, with the queue full, not at all. The age is the
-//! system's time of arrival, asked for once a batch: right after a pause of the whole process (a processor share used
-//! up, a machine that stood still), too. A batch that is not full is the end of the queue and always answered.
+//! be answered, every question waits as long as the queue is, and all answers are late. So a batch with others behind it,
+//! the sign of a queue, is asked for its age: if even its newest question is late, and this goes on ([`overload`]), the
+//! batch is dropped and counted (`consul.dns.overloaded`), which costs a fraction of answering it. The queue gets shorter
+//! that way until its head is in time again; whoever asks then is answered in time, and who is dropped would have been
+//! answered late. The end of the queue is always answered. The age comes from the system's time of arrival, read once a
+//! batch, and so covers pauses of the whole process (a processor share used up), too.
 
 mod intake;
 mod mmsg;
 mod outbox;
+mod overload;
 mod peer;
 mod ring;
 mod socket;
@@ -37,8 +38,11 @@ use std::{
 
 use tokio::runtime::Handle;
 
-pub(super) use self::socket::{bind, wake};
-use self::{intake::Intake, peer::Peer, socket::waited};
+use self::{intake::Intake, overload::Overload, peer::Peer};
+pub(super) use self::{
+    overload::Limits,
+    socket::{bind, wake},
+};
 use super::{Backend, shared::Shared, tally::Tally};
 use crate::{
     client::{Client, Transport},
@@ -50,12 +54,10 @@ use crate::{
 /// on which that fails.
 const LOOK_UP: Duration = Duration::from_secs(1);
 /// Datagrams taken at once.
-const BATCH: usize = 32;
+const BATCH: usize = 64;
 /// Bytes of a request that are read; no question needs more. Not a power of two, so that the headers of a batch do not
 /// all fall into the same lines of the cache.
 const REQUEST_MAX: usize = 1472;
-/// Questions that have waited so long are not answered while others wait behind them.
-pub(super) const LATE: Duration = Duration::from_millis(20);
 /// After an error that is not the socket's end, before the next try.
 const ERROR_PAUSE: Duration = Duration::from_millis(50);
 /// Replies that grew beyond this give their memory back.
@@ -75,20 +77,22 @@ pub(super) struct Worker {
     /// How many there are of one address.
     pub(super) workers: usize,
     pub(super) backend: Backend,
-    /// [`LATE`].
-    pub(super) late: Duration,
+    pub(super) limits: Limits,
 }
 
 impl Worker {
     /// Answers until told to stop.
     pub(super) fn run(self) {
         let mut intake = Intake::open(self.backend, &self.socket, &self.bell, self.address.ip().is_unspecified());
+        let mut overload = Overload::new(self.limits);
         let mut responder = Responder::new(self.seed).one_of(self.workers);
         let mut replies: Vec<Vec<u8>> = (0..BATCH).map(|_| Vec::new()).collect();
         let mut handed_over = 0;
         while !self.stop.load(Ordering::Relaxed) {
             match intake.receive(&self.socket) {
-                Ok(BATCH) if waited(&self.socket) >= self.late => self.tally.add_overloaded(BATCH as u64),
+                Ok(count) if overload.drops(intake.waited(&self.socket, count), Instant::now) => {
+                    self.tally.add_overloaded(count as u64);
+                }
                 Ok(count) => {
                     let began = Instant::now();
                     self.answer(&intake, count, &mut responder, &mut replies);

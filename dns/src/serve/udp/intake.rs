@@ -3,9 +3,17 @@
 use std::{
     io::{self, PipeReader},
     net::UdpSocket,
+    time::Duration,
 };
 
-use super::{Backend, mmsg::Batch, outbox::Outbox, peer::Peer, ring::Ring};
+use super::{
+    BATCH, Backend,
+    mmsg::Batch,
+    outbox::Outbox,
+    peer::Peer,
+    ring::Ring,
+    socket::{age, last_arrival},
+};
 
 /// A way to receive batches of datagrams and to reply.
 pub(super) struct Intake {
@@ -44,7 +52,7 @@ impl Intake {
             Source::Plain(batch) => return batch.receive(socket),
             Source::Ring(ring) => ring,
         };
-        let received = ring.receive();
+        let received = ring.receive(socket);
         match received {
             Err(error) if ring.is_broken() => {
                 tracing::warn!(%error, "io_uring failed, serving DNS without it");
@@ -60,6 +68,16 @@ impl Intake {
     pub(super) fn fail(&mut self) {
         if let Source::Ring(ring) = &mut self.source {
             ring.fail();
+        }
+    }
+
+    /// How long the `count` datagrams received last have waited at least, if there may be others behind them; else, and
+    /// where it is not known, zero.
+    pub(super) fn waited(&self, socket: &UdpSocket, count: usize) -> Duration {
+        match &self.source {
+            Source::Plain(_) if count < BATCH => Duration::ZERO,
+            Source::Plain(_) => last_arrival(socket).map(age).unwrap_or_default(),
+            Source::Ring(ring) => ring.waited(),
         }
     }
 

@@ -27,6 +27,9 @@ const UDP_SEGMENT: libc::c_int = 103;
 /// Words of its control message: a header and, padded, a 16-bit number.
 const SEGMENT: usize = 3;
 
+/// What the kernel says if it cannot cut a message, among other things.
+const CANNOT_CUT: [libc::c_int; 4] = [libc::EINVAL, libc::EIO, libc::EMSGSIZE, libc::EOPNOTSUPP];
+
 /// How replies are sent, whoever the kernel is asked by.
 pub(super) const FLAGS: libc::c_int = libc::MSG_DONTWAIT | libc::MSG_NOSIGNAL;
 
@@ -166,24 +169,25 @@ impl Messages<'_> {
                 at += done.max(1);
                 continue;
             }
-            match io::Error::last_os_error().kind() {
+            let error = io::Error::last_os_error();
+            match error.kind() {
                 io::ErrorKind::Interrupted => {}
                 // The system takes no more now.
                 io::ErrorKind::WouldBlock => return,
                 // This one cannot be sent (a peer with port 0, a firewall): the others may.
                 _ => {
-                    self.send_singly(socket, at);
+                    self.refused(socket, at, &error);
                     at += 1;
                 }
             }
         }
     }
 
-    /// Sends message `at`, which was refused, datagram by datagram, if it has many.
-    pub(super) fn send_singly(&mut self, socket: &UdpSocket, at: usize) {
+    /// Message `at` was not taken: it is sent datagram by datagram if that can be why.
+    pub(super) fn refused(&mut self, socket: &UdpSocket, at: usize, error: &io::Error) {
         let outbox = &mut *self.outbox;
         let (Some(message), Some(span)) = (outbox.messages.get(at), outbox.spans.get(at)) else { return };
-        if span.count < 2 {
+        if span.count < 2 || !error.raw_os_error().is_some_and(|code| CANNOT_CUT.contains(&code)) {
             return;
         }
         let mut header = message.msg_hdr;

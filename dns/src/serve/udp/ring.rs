@@ -24,6 +24,7 @@ use std::{
     net::UdpSocket,
     os::fd::AsRawFd,
     sync::atomic::{AtomicU16, Ordering},
+    time::{Duration, SystemTime},
 };
 
 use io_uring::{IoUring, Probe, cqueue, opcode, squeue, types};
@@ -32,6 +33,7 @@ use super::{
     BATCH, LOOK_UP, REQUEST_MAX,
     outbox::{FLAGS, Messages, Outbox},
     peer::{CONTROL, NAME, Peer, empty_header},
+    socket::{age, last_arrival},
 };
 
 /// Buffers for datagrams, a power of two: those of a batch that is answered and as many that arrive meanwhile.
@@ -59,6 +61,8 @@ const RING: u64 = u64::MAX - 2;
 const BUSY: usize = 4;
 /// How long a thread with much to do waits for a full batch, in microseconds.
 const BUSY_WAIT: u32 = 50;
+/// Calls made to gather a full batch where the kernel has more.
+const GATHER_TRIES: usize = 4;
 /// Tries to submit before the ring counts as broken; each fails only for want of memory.
 const SUBMIT_TRIES: usize = 100;
 /// Tries to stop receiving, of [`CANCEL_WAIT`] each, before the buffers are left to the kernel for good.
@@ -71,6 +75,11 @@ pub(super) struct Ring {
     batch: Vec<Datagram>,
     control_max: usize,
     busy: bool,
+    /// Whether there are more arrivals, here or with the kernel.
+    more_here: bool,
+    more_behind: bool,
+    /// When the newest of those that are here came, if it is a queue.
+    newest: Option<SystemTime>,
 }
 
 /// A datagram of the batch at hand.
@@ -86,7 +95,15 @@ impl Ring {
     pub(super) fn new(socket: &UdpSocket, bell: &PipeReader, wildcard: bool) -> io::Result<Self> {
         let control_max = if wildcard { size_of::<[u64; CONTROL]>() } else { 0 };
         let engine = Engine::new(socket, bell, control_max)?;
-        Ok(Self { engine, batch: Vec::with_capacity(BATCH), control_max, busy: false })
+        Ok(Self {
+            engine,
+            batch: Vec::with_capacity(BATCH),
+            control_max,
+            busy: false,
+            more_here: false,
+            more_behind: false,
+            newest: None,
+        })
     }
 
     /// Whether it is closed: every further call fails.
@@ -101,9 +118,15 @@ impl Ring {
     }
 
     /// Waits for datagrams and takes up to BATCH; none if nothing came for a while.
-    pub(super) fn receive(&mut self) -> io::Result<usize> {
+    pub(super) fn receive(&mut self, socket: &UdpSocket) -> io::Result<usize> {
         self.give_back();
-        self.engine.fetch(self.busy)?;
+        // What is here is answered before the kernel is asked for more, so that all of it has one age.
+        if !self.more_here {
+            self.engine.fetch(self.busy)?;
+            self.more_behind = self.engine.has_more() || self.engine.is_full();
+            let queue = self.more_behind || self.engine.arrivals.len() >= BATCH;
+            self.newest = if queue { last_arrival(socket) } else { None };
+        }
         while self.batch.len() < BATCH {
             let Some(entry) = self.engine.arrivals.pop_front() else { break };
             if !cqueue::more(entry.flags()) {
@@ -118,8 +141,15 @@ impl Ring {
                 Err(_) => {}
             }
         }
+        self.more_here = !self.engine.arrivals.is_empty();
         self.busy = self.batch.len() >= BUSY;
         Ok(self.batch.len())
+    }
+
+    /// How long the datagrams received last have waited at least, if others wait behind them and it is known.
+    pub(super) fn waited(&self) -> Duration {
+        let last = self.batch.len() < BATCH && !self.more_here && !self.more_behind;
+        self.newest.filter(|_| !last).map(age).unwrap_or_default()
     }
 
     /// The bytes of datagram `at` of those received last.
@@ -190,8 +220,8 @@ struct Engine {
     armed: bool,
     /// Completions of it.
     arrivals: VecDeque<cqueue::Entry>,
-    /// Numbers of messages that could not be sent.
-    refused: Vec<usize>,
+    /// Messages that could not be sent: their numbers, and why.
+    refused: Vec<(usize, io::Error)>,
 }
 
 impl Engine {
@@ -230,13 +260,12 @@ impl Engine {
         }
     }
 
-    /// Sees to it that there are arrivals, if any come within [`LOOK_UP`].
+    /// Waits for arrivals, at most [`LOOK_UP`].
     fn fetch(&mut self, busy: bool) -> io::Result<()> {
         let fetched = self.try_to_fetch(busy);
         if fetched.is_err() {
             self.close();
         }
-        self.reap();
         fetched
     }
 
@@ -245,16 +274,28 @@ impl Engine {
             self.arm()?;
         }
         if self.arrivals.is_empty() {
-            return self.wait(busy);
+            self.wait(busy)?;
+            self.reap();
         }
-        // What is here is answered first; only what the kernel has ready is added.
-        let ring = self.ring.as_mut().ok_or_else(closed)?;
-        let queue = ring.submission();
-        if queue.is_empty() && !queue.taskrun() {
-            return Ok(());
+        // The kernel lets go of a long queue after 32 datagrams (its limit) and says that there is more.
+        for _ in 0..GATHER_TRIES {
+            if !self.has_more() || self.arrivals.len() >= BATCH {
+                break;
+            }
+            self.submit()?;
+            self.reap();
         }
-        drop(queue);
-        self.submit()
+        Ok(())
+    }
+
+    /// Whether the kernel has arrivals that it has not told of.
+    fn has_more(&mut self) -> bool {
+        self.ring.as_mut().is_some_and(|ring| ring.submission().taskrun())
+    }
+
+    /// Whether the last arrival is also the last of its request: there is no buffer for more.
+    fn is_full(&self) -> bool {
+        self.arrivals.back().is_some_and(|entry| !cqueue::more(entry.flags()))
     }
 
     /// Asks for datagrams, until an error or the lack of a buffer ends it.
@@ -310,7 +351,10 @@ impl Engine {
                 RECEIVE => self.arrivals.push_back(entry),
                 CANCEL | RING => {}
                 // Of replies, only those that failed are told of.
-                number => self.refused.extend(usize::try_from(number)),
+                number => {
+                    let error = io::Error::from_raw_os_error(-entry.result());
+                    self.refused.extend(usize::try_from(number).map(|number| (number, error)));
+                }
             }
         }
     }
@@ -325,8 +369,8 @@ impl Engine {
             self.close();
         }
         self.reap();
-        for at in self.refused.drain(..) {
-            messages.send_singly(socket, at);
+        for (at, error) in self.refused.drain(..) {
+            messages.refused(socket, at, &error);
         }
     }
 
@@ -345,8 +389,9 @@ impl Engine {
             let _closing_does_it_too = ring.submitter().unregister_files();
         }
         if stopped.is_err() || self.armed {
-            // The kernel may still write there.
+            // The kernel may still use them.
             self.buffers.leave();
+            std::mem::forget(std::mem::replace(&mut self.template, Box::new(empty_header())));
         }
     }
 

@@ -48,14 +48,14 @@ pub(in crate::serve) fn wake(socket: &UdpSocket) {
     let _enotconn = unsafe { libc::shutdown(socket.as_raw_fd(), libc::SHUT_RD) };
 }
 
-/// How long the datagram that was received last had waited in the system; zero where that is not known.
-pub(super) fn waited(socket: &UdpSocket) -> Duration {
-    // A wall clock that is set back makes the age unknown, one that is set forward costs the batch at hand.
-    last_arrival(socket).and_then(|arrival| SystemTime::now().duration_since(arrival).ok()).unwrap_or_default()
+/// How long ago something arrived. A wall clock that is set back makes it zero, one that is set forward costs the batch at
+/// hand.
+pub(super) fn age(arrival: SystemTime) -> Duration {
+    SystemTime::now().duration_since(arrival).unwrap_or_default()
 }
 
 /// When the datagram that was received last arrived.
-fn last_arrival(socket: &UdpSocket) -> Option<SystemTime> {
+pub(super) fn last_arrival(socket: &UdpSocket) -> Option<SystemTime> {
     let mut stamp = libc::timespec { tv_sec: 0, tv_nsec: 0 };
     // SAFETY: the request writes one timespec, and is given the address of one.
     let done = unsafe { libc::ioctl(socket.as_raw_fd(), SIOCGSTAMPNS as _, &raw mut stamp) };
