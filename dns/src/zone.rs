@@ -168,6 +168,14 @@ impl Zone {
         self.cuts.iter().find_map(|cut| Some((cut.wire.as_slice(), cut.before(name)?)))
     }
 
+    /// The labels of the zone above the configured one that begins at `name`, if that zone is answered for as well.
+    pub fn above_cut(&self, name: &QName) -> Option<&[u8]> {
+        let (_, 0) = self.cut(name)? else { return None };
+        let cut = self.cuts.iter().find(|cut| cut.before(name).is_some_and(|before| before > 0));
+        let domain = self.under(name).filter(|under| under.labels > 0).map(|under| under.domain.wire());
+        cut.map(|cut| cut.wire.as_slice()).or(domain)
+    }
+
     /// The configured name servers, as labels; none if the cluster's servers are.
     pub fn name_servers(&self) -> &[Vec<u8>] {
         &self.name_servers

@@ -135,6 +135,21 @@ fn the_zone_begins_where_it_is_delegated() {
 }
 
 #[test]
+fn a_ds_record_belongs_to_the_zone_above() {
+    let zone_cuts = ["service.consul", "web.service.consul", "10.in-addr.arpa"].map(str::to_owned).to_vec();
+    let world = world(Policy { zone_cuts, ..Policy::default() });
+    let none_of = |zone: &str| format!("NO ERROR aa rd\nau {}", soa_of(zone, 3));
+    world.expect(&[
+        ("service.consul DS", &none_of("consul.")),
+        ("web.service.consul DS", &none_of("service.consul.")),
+        ("v1.web.service.consul DS", &none_of("web.service.consul.")),
+        ("n1.node.consul DS", &none_of("consul.")),
+        ("consul DS", &none_of("consul.")),
+        ("10.in-addr.arpa DS", &none_of("10.in-addr.arpa.")),
+    ]);
+}
+
+#[test]
 fn servers_are_the_same_ones_in_the_same_order() {
     let mut world = World::new(Policy::default());
     for number in 2..=5 {

@@ -269,7 +269,7 @@ pub fn answer<'a>(request: &'a Request, most: usize, view: &View<'a>, desk: &mut
         owner: Name::Question,
         labels: request.name.wire(),
         kind: request.kind,
-        origin: origin(&request.name, zone),
+        origin: origin(&request.name, request.kind, zone),
         domain: zone.made_under(zone.under(&request.name)),
         depth: DEPTH,
         edns: request.edns.is_some(),
@@ -303,10 +303,16 @@ fn shrink(out: &mut Answer<'_>) {
     out.answers.push(Record { owner: Name::Question, ttl, data: Data::Hinfo });
 }
 
-/// The zone a name is in: a configured cut, else the domain it is under; by Consul's letter always the main domain.
-fn origin<'a>(name: &QName, zone: &'a Zone) -> Name<'a> {
+/// The zone a name is in: a configured cut, else the domain it is under; by Consul's letter always the main domain. The
+/// DS record of a cut is the zone's above, if that is ours as well (RFC 4035 3.1.4.1).
+fn origin<'a>(name: &QName, kind: u16, zone: &'a Zone) -> Name<'a> {
     if !zone.policy.strict() {
         return zone.apex();
+    }
+    if kind == kind::DS
+        && let Some(above) = zone.above_cut(name)
+    {
+        return Name::lent(above, &[]);
     }
     if let Some((cut, _)) = zone.cut(name) {
         return Name::lent(cut, &[]);
