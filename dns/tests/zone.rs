@@ -135,6 +135,65 @@ fn the_zone_begins_where_it_is_delegated() {
 }
 
 #[test]
+fn no_alias_stands_beside_other_records() {
+    let mut world = World::new(Policy {
+        node_ttl: std::time::Duration::from_secs(30),
+        service_ttl: vec![("*".into(), std::time::Duration::from_secs(20))],
+        ..Policy::default()
+    });
+    world.node("n1", "10.0.0.1");
+    world.node("n2", "n1.node.consul");
+    world.add("n1", "10.0.0.1", service("own", "n1.node.consul", 80));
+    world.add("n1", "10.0.0.1", service("other", "www.example.com", 80));
+    world.add("n1", "10.0.0.1", service("far", "other.service.consul", 80));
+    let none = format!("NO ERROR aa rd\nau {}", soa(6));
+    world.expect(&[
+        ("own.service.consul A", "NO ERROR aa rd\nan own.service.consul. 20 A 10.0.0.1"),
+        ("own.service.consul ANY", "NO ERROR aa rd\nan own.service.consul. 20 A 10.0.0.1"),
+        ("own.service.consul AAAA", &none),
+        ("own.service.consul MX", &none),
+        ("own.service.consul CNAME", &none),
+        (
+            "own.service.consul SRV",
+            "NO ERROR aa rd
+             an own.service.consul. 20 SRV 1 1 80 n1.node.consul.
+             ad n1.node.consul. 20 A 10.0.0.1",
+        ),
+        (
+            "far.service.consul A",
+            "NO ERROR aa rd
+             an far.service.consul. 0 CNAME other.service.consul.
+             an other.service.consul. 0 CNAME www.example.com.",
+        ),
+        ("other.service.consul A", "NO ERROR aa rd\nan other.service.consul. 0 CNAME www.example.com."),
+        (
+            "n2.node.consul A",
+            "NO ERROR aa rd
+             an n1.node.consul. 30 A 10.0.0.1
+             an n2.node.consul. 0 CNAME n1.node.consul.",
+        ),
+        ("n2.node.consul AAAA", "NO ERROR aa rd\nan n2.node.consul. 0 CNAME n1.node.consul."),
+    ]);
+}
+
+#[test]
+fn a_name_with_an_address_is_no_alias() {
+    let mut world = World::new(Policy::default());
+    world.add("n1", "127.0.0.1", instance("a", "web", 80));
+    world.add(
+        "n1",
+        "127.0.0.1",
+        usher_cluster::catalog::model::Service { address: "www.example.com".into(), ..instance("b", "web", 80) },
+    );
+    let none = format!("NO ERROR aa rd\nau {}", soa(3));
+    world.expect(&[
+        ("web.service.consul A", "NO ERROR aa rd\nan web.service.consul. 0 A 127.0.0.1"),
+        ("web.service.consul AAAA", &none),
+        ("web.service.consul MX", &none),
+    ]);
+}
+
+#[test]
 fn a_ds_record_belongs_to_the_zone_above() {
     let zone_cuts = ["service.consul", "web.service.consul", "10.in-addr.arpa"].map(str::to_owned).to_vec();
     let world = world(Policy { zone_cuts, ..Policy::default() });

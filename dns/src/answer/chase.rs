@@ -71,8 +71,39 @@ impl Known {
     }
 }
 
-/// The records `host` (labels) leads to. What is not known yet is noted in `out.wants`.
+/// The TTL of an alias whose addresses would have `ttl`. By the letter of the RFCs nobody may keep it: beside it stand SRV
+/// or TXT records, and who had kept the alias would take those of the name it leads to for them.
+pub(super) fn alias_ttl(ttl: u32, view: &View<'_>) -> u32 {
+    if view.zone.policy.strict() { 0 } else { ttl }
+}
+
+/// The records `host` (labels) leads to; by the letter of the RFCs those of the type that is asked for, and the aliases on
+/// the way there. What is not known yet is noted in `out.wants`.
 pub(super) fn chase<'a>(
+    host: &'a [u8],
+    asking: &Asking<'a>,
+    view: &View<'a>,
+    desk: &mut Desk,
+    out: &mut Answer<'a>,
+) -> Vec<Record<'a>> {
+    let mut found = everything(host, asking, view, desk, out);
+    if view.zone.policy.strict() {
+        found.retain(|record| leads_to(&record.data, asking.kind));
+    }
+    found
+}
+
+/// Whether an answer to a question of this type, begun by an alias, goes on with such a record (RFC 1034 4.3.2, 3a).
+pub(super) fn leads_to(data: &Data<'_>, kind: u16) -> bool {
+    match data {
+        Data::A(_) => matches!(kind, kind::A | kind::SRV | kind::ANY),
+        Data::Aaaa(_) => matches!(kind, kind::AAAA | kind::SRV | kind::ANY),
+        Data::Cname(_) => kind != kind::CNAME,
+        _ => true,
+    }
+}
+
+fn everything<'a>(
     host: &'a [u8],
     asking: &Asking<'a>,
     view: &View<'a>,

@@ -19,7 +19,7 @@
 //! | a node without such a record: NOERROR, by Consul's letter without SOA | [`mod@node`] |
 //! | negative and odd answers say why (RFC 8914), by Consul's letter they do not | [`mod@reason`] |
 //! | critical instances are left out; warning ones with `only_passing`; order is random; duplicates go | [`mod@service`] |
-//! | host-name addresses: CNAME and what it leads to | [`chase`] |
+//! | host-name addresses: CNAME and what it leads to; by the letter of the RFCs names of ours: addresses | [`chase`] |
 //! | TXT from metadata (RFC 1464) | [`text`] |
 //! | SOA and NS where a zone begins, the servers with their addresses | [`mod@apex`] |
 //! | PTR: a node's address, else a service's; unknown ones go to the recursors | [`mod@reverse`] |

@@ -81,7 +81,8 @@ pub(super) fn addresses<'a>(
         }
         Reach::Host(host) => {
             let host = form.bytes(host);
-            let alias = record(Data::Cname(Name::lent(host, &[])));
+            let ttl = chase::alias_ttl(view.zone.node_ttl(), view);
+            let alias = Record { ttl, ..record(Data::Cname(Name::lent(host, &[]))) };
             (Some(alias), chase::chase(host, asking, view, desk, out))
         }
         Reach::Nowhere => (None, Vec::new()),

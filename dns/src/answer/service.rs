@@ -171,6 +171,7 @@ impl<'a> Lookup<'a, '_> {
         let repeats = self.forms.repeats.get(family as usize).copied().unwrap_or(true);
         let limit = self.view.zone.policy.a_record_limit;
         let mut alias = None;
+        let mut addressed = false;
         if repeats {
             desk.unsee(self.forms.list.len());
         }
@@ -187,6 +188,7 @@ impl<'a> Lookup<'a, '_> {
                     }
                 },
             };
+            addressed = true;
             if !answers_kind(address, self.asking.kind, self.view.zone) {
                 continue;
             }
@@ -204,6 +206,8 @@ impl<'a> Lookup<'a, '_> {
             }
         }
         match alias {
+            // A name that has an address of whatever family has no alias for the others (RFC 2181 10.1).
+            Some(_) if addressed && self.view.zone.policy.strict() => {}
             Some(_) if self.asking.most == 0 => out.more = true,
             Some(host) if out.answers.is_empty() && !out.more => self.alias(host, desk, out),
             _ => {}
@@ -212,11 +216,27 @@ impl<'a> Lookup<'a, '_> {
 
     /// A CNAME and what it leads to: only where there is no address, and only one.
     fn alias(&self, host: &'a [u8], desk: &mut Desk, out: &mut Answer<'a>) {
+        if self.view.zone.policy.strict() && self.borrow(host, desk, out) {
+            return;
+        }
         let data = Data::Cname(Name::lent(host, &[]));
-        out.answers.push(Record { owner: self.asking.owner, ttl: self.ttl, data });
+        let ttl = chase::alias_ttl(self.ttl, self.view);
+        out.answers.push(Record { owner: self.asking.owner, ttl, data });
         for found in self.chased(host, desk, out) {
             out.answers.push(found);
         }
+    }
+
+    /// Answers with the addresses that `host` leads to as the service's own, if it is a name of ours and leads to any: SRV
+    /// and TXT records stand at the service's name, and beside these no alias may (RFC 1034 3.6.2).
+    fn borrow(&self, host: &'a [u8], desk: &mut Desk, out: &mut Answer<'a>) -> bool {
+        let everything = Asking { kind: kind::ANY, ..*self.asking };
+        let found = chase::own(host, &everything, self.view, desk, out);
+        let addresses = || found.iter().filter(|record| matches!(record.data, Data::A(_) | Data::Aaaa(_)));
+        let own = |record: &Record<'a>| Record { owner: self.asking.owner, ttl: self.ttl, ..*record };
+        let asked = addresses().filter(|record| chase::leads_to(&record.data, self.asking.kind));
+        out.answers.extend(asked.map(own));
+        addresses().next().is_some()
     }
 
     /// The metadata of each instance, one record an instance (RFC 6763 section 6).
@@ -327,7 +347,10 @@ impl<'a> Lookup<'a, '_> {
         if !self.asking.edns {
             found.truncate(chase::FOUND_MAX);
         }
-        found.iter_mut().for_each(|record| record.ttl = self.ttl);
+        for record in &mut found {
+            let is_alias = matches!(record.data, Data::Cname(_));
+            record.ttl = if is_alias { chase::alias_ttl(self.ttl, self.view) } else { self.ttl };
+        }
         found
     }
 }
