@@ -51,6 +51,8 @@ impl Default for Options {
     }
 }
 
+/// The EDNS option of extended errors.
+const EXTENDED_ERROR: u16 = 15;
 /// The size of EDNS where only another option asked for it.
 const DEFAULT_EDNS: u16 = 1232;
 
@@ -284,6 +286,18 @@ pub fn subnet(message: &Message) -> Option<(IpAddr, u8, u8)> {
         EdnsOption::Subnet(subnet) => Some((subnet.addr(), subnet.source_prefix(), subnet.scope_prefix())),
         _ => None,
     }
+}
+
+/// Why an answer is what it is: the code and the words of its extended error (RFC 8914).
+pub fn extended_error(message: &Message) -> Option<(u16, String)> {
+    let options = message.edns.as_ref()?.options();
+    options.as_ref().iter().find_map(|(code, option)| match option {
+        EdnsOption::Unknown(_, data) if u16::from(*code) == EXTENDED_ERROR => {
+            let (info, words) = data.split_first_chunk::<2>()?;
+            Some((u16::from_be_bytes(*info), String::from_utf8_lossy(words).into_owned()))
+        }
+        _ => None,
+    })
 }
 
 fn parse_type(text: &str) -> anyhow::Result<RecordType> {

@@ -17,6 +17,7 @@ pub mod cluster;
 pub mod command;
 pub mod conformance;
 pub mod dns;
+pub mod front;
 pub mod http;
 pub mod poll;
 pub mod ports;
