@@ -42,7 +42,7 @@ pub(crate) struct Shared {
     pub(crate) errands: Arc<Semaphore>,
     /// Cancelled when errands are to be given up.
     pub(crate) ending: CancellationToken,
-    /// Counts of what was asked over TCP.
+    /// Counts of what was asked over anything but UDP.
     pub(crate) tcp_tally: Tally,
     /// Counts of what errands replied over UDP.
     pub(crate) udp_errands: Arc<Tally>,

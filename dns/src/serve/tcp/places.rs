@@ -161,9 +161,13 @@ impl Place {
 impl Held {
     /// Notes how many bytes are held; `false` if that is too much for all connections together.
     pub(super) fn set(&mut self, bytes: usize) -> bool {
-        let all = &self.places.bytes;
         let before = std::mem::replace(&mut self.bytes, bytes);
-        if bytes <= before {
+        // Most connections hold nothing, before and after: they need not touch what all share.
+        if bytes == before {
+            return true;
+        }
+        let all = &self.places.bytes;
+        if bytes < before {
             all.fetch_sub(before - bytes, Ordering::Relaxed);
             return true;
         }
