@@ -205,7 +205,9 @@ fn the_reader_finds_help_and_the_version() {
 fn the_readme_is_typed_as_it_stands() {
     let readme = fs::read_to_string(workspace().join("README.md")).unwrap();
     let agent = Step { command: "usher agent -dev".to_owned(), promised: Vec::new() };
-    for heading in ["## Five minutes", "## Health decides who is answered"] {
+    for heading in
+        ["## Five minutes", "## Health decides who is answered", "## Answers that can be steered, and say why"]
+    {
         let steps = typed::section(&readme, heading);
         let missing = typed::missing(&steps);
         if !missing.is_empty() {

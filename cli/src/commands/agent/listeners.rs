@@ -9,12 +9,19 @@ use std::{
         net::{UnixListener, UnixStream},
     },
     path::{Path, PathBuf},
+    thread,
+    time::{Duration, Instant},
 };
 
 use crate::{
     config::{Config, EncryptedDns, HttpListen, SocketFile},
     http::Listener,
 };
+
+/// How long a UDP port may still be in use; a tenth of a second was seen after a kill.
+const LET_GO: Duration = Duration::from_secs(2);
+/// How often it is tried again.
+const LOOK_AGAIN: Duration = Duration::from_millis(10);
 
 /// A socket could not be opened.
 #[derive(Debug, thiserror::Error)]
@@ -108,7 +115,7 @@ fn remove_stale(path: &Path) -> io::Result<()> {
 /// Whether DNS will be able to listen: its sockets are opened later, when there is something to answer from.
 pub(super) fn probe_dns(addresses: &[SocketAddr], encrypted: &EncryptedDns) -> Result<(), ListenError> {
     for address in addresses {
-        UdpSocket::bind(address).map_err(ListenError::at("udp", address))?;
+        wait_for_udp(*address).map_err(ListenError::at("udp", address))?;
         TcpListener::bind(address).map_err(ListenError::at("tcp", address))?;
     }
     for address in encrypted.tls.iter().chain(&encrypted.https) {
@@ -118,6 +125,19 @@ pub(super) fn probe_dns(addresses: &[SocketAddr], encrypted: &EncryptedDns) -> R
         UdpSocket::bind(address).map_err(ListenError::at("udp", address))?;
     }
     Ok(())
+}
+
+/// Waits until UDP can be bound at `address`, for a moment: the system takes its time to let go of what an agent that was
+/// killed received by io_uring, and sockets beside one of those would share its datagrams.
+fn wait_for_udp(address: SocketAddr) -> io::Result<()> {
+    let end = Instant::now() + LET_GO;
+    loop {
+        match UdpSocket::bind(address) {
+            Err(error) if error.kind() == io::ErrorKind::AddrInUse && Instant::now() < end => thread::sleep(LOOK_AGAIN),
+            Err(error) => return Err(error),
+            Ok(_) => return Ok(()),
+        }
+    }
 }
 
 #[cfg(test)]
