@@ -88,7 +88,7 @@ fn question(name: &str, kind: u16, edns: Option<u16>) -> Vec<u8> {
 
 fn ask(bencher: Bencher<'_, '_>, packets: &[Vec<u8>]) {
     let (state, zone, known) = (catalog(), Zone::new(Policy::of_consul()).unwrap(), Known::default());
-    let view = View { state: &state, zone: &zone, authorizer: &AllowAll, known: &known, now: 1 };
+    let view = View { state: &state, zone: &zone, authorizer: &AllowAll, known: &known, now: 1, stale: None };
     let mut responder = Responder::new(1);
     let mut reply = Vec::with_capacity(4096);
     let mut at = 0;

@@ -70,7 +70,8 @@ const QUESTIONS: &[&str] = &[
 /// Answers from `state`, or says what has to be fetched first.
 fn ask(world: &World, state: &State, question: &str) -> Result<String, Vec<Interest>> {
     let (packet, transport) = query(question);
-    let view = View { state, zone: &world.zone, authorizer: &*world.authorizer, known: &world.known, now: NOW };
+    let view =
+        View { state, zone: &world.zone, authorizer: &*world.authorizer, known: &world.known, now: NOW, stale: None };
     let mut out = Vec::new();
     match Responder::new(1).respond(&packet, &Client::by(transport), &view, &mut out) {
         Outcome::Replied => Ok(show(&Message::from_vec(&out).unwrap())),

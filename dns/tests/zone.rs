@@ -381,6 +381,16 @@ fn negative_answers_say_why() {
 }
 
 #[test]
+fn answers_that_may_be_old_say_so() {
+    let mut world = world(Policy::default());
+    world.stale = Some(14);
+    let words = "as known 14 s ago: no leader, or no server in reach, since then".to_owned();
+    assert_eq!(reason(&world, "web.service.consul A"), Some((3, words.clone())));
+    assert_eq!(reason(&world, "x.service.consul A"), Some((19, words)));
+    assert_eq!(reason(&world, "example.com A").unwrap().0, 20, "what is not ours is not old");
+}
+
+#[test]
 fn words_are_cut_at_their_limit() {
     let mut world = World::new(Policy::default());
     let tags: Vec<String> = (0..60).map(|number| format!("täg{number}")).collect();

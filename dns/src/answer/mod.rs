@@ -70,8 +70,10 @@ pub struct View<'a> {
     pub authorizer: &'a dyn Authorizer,
     /// What is known of names of others.
     pub known: &'a Known,
-    /// Seconds since 1970: the serial of the zone.
+    /// Seconds since 1970: the serial of the zone by Consul's letter, and the time of cookies.
     pub now: u32,
+    /// For how many seconds the catalog may have been out of date: nobody leads, or no server is in reach.
+    pub stale: Option<u32>,
 }
 
 /// How an answer is cut if it is too large.
@@ -291,6 +293,12 @@ pub fn answer<'a>(request: &'a Request, most: usize, view: &View<'a>, desk: &mut
     }
     if request.kind == kind::ANY && zone.policy.minimal_any {
         shrink(out);
+    }
+    if let Some(seconds) = view.stale.filter(|_| out.authoritative) {
+        let code = if out.rcode == rcode::NXDOMAIN { code::STALE_NXDOMAIN } else { code::STALE };
+        // More to the point than any other reason: what is missing may be there by now.
+        out.error = None;
+        out.explain(code, format_args!("as known {seconds} s ago: no leader, or no server in reach, since then"));
     }
 }
 

@@ -9,6 +9,10 @@ use super::{Answer, kept};
 pub(super) mod code {
     /// For which there is no code of its own.
     pub(crate) const OTHER: u16 = 0;
+    /// An answer that may be out of date.
+    pub(crate) const STALE: u16 = 3;
+    /// A name that was missing, and may be there by now.
+    pub(crate) const STALE_NXDOMAIN: u16 = 19;
     /// This server is not responsible for the name.
     pub(crate) const NOT_AUTHORITATIVE: u16 = 20;
     /// What is asked for is not served.

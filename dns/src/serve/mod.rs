@@ -161,6 +161,11 @@ impl Server {
         }
     }
 
+    /// Who is told how old the catalog may be.
+    pub fn freshness(&self) -> Freshness {
+        Freshness { shared: self.shared.clone() }
+    }
+
     /// Who explains answers, for as long as anybody wants to know.
     pub fn explainer(&self) -> Explainer {
         Explainer { shared: self.shared.clone() }
@@ -189,6 +194,18 @@ impl Server {
         self.sockets.iter().for_each(|socket| udp::wake(socket));
         self.shared.ending.cancel();
         self.reporter.abort();
+    }
+}
+
+/// Tells answers how old the catalog may be.
+pub struct Freshness {
+    shared: Arc<Shared>,
+}
+
+impl Freshness {
+    /// Says how long the catalog may have been out of date; `None` if it is not. Answers say so then (RFC 8914).
+    pub fn set_stale(&self, since: Option<Duration>) {
+        self.shared.set_stale(since);
     }
 }
 

@@ -2,7 +2,10 @@
 
 use std::{
     net::SocketAddr,
-    sync::Arc,
+    sync::{
+        Arc,
+        atomic::{AtomicU32, Ordering},
+    },
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
@@ -26,6 +29,8 @@ use crate::{
 
 /// Most requests that wait for others at once; those beyond are answered SERVFAIL.
 const ERRANDS_MAX: u32 = 1024;
+/// Stands for a catalog that is not out of date.
+const CURRENT: u32 = u32::MAX;
 
 /// Shared by the threads and tasks of a DNS interface.
 pub(crate) struct Shared {
@@ -42,6 +47,8 @@ pub(crate) struct Shared {
     pub(crate) errands: Arc<Semaphore>,
     /// Cancelled when errands are to be given up.
     pub(crate) ending: CancellationToken,
+    /// For how many seconds the catalog may have been out of date; [`CURRENT`] if it is not.
+    stale: AtomicU32,
     /// Counts of what was asked over anything but UDP.
     pub(crate) tcp_tally: Tally,
     /// Counts of what errands replied over UDP.
@@ -53,6 +60,7 @@ pub(crate) struct Moment {
     state: Guard<Arc<State>>,
     zone: Guard<Arc<Zone>>,
     now: u32,
+    stale: Option<u32>,
 }
 
 impl Shared {
@@ -79,6 +87,7 @@ impl Shared {
             ending,
             tcp_tally: Tally::default(),
             udp_errands: Arc::default(),
+            stale: AtomicU32::new(CURRENT),
         })
     }
 
@@ -100,7 +109,14 @@ impl Shared {
         let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         // The serial is 32 bits and wraps, as serials do.
         let now = u32::try_from(since.as_secs() & u64::from(u32::MAX)).unwrap_or_default();
-        Moment { state: self.catalog.load(), zone: self.zone.load(), now }
+        let stale = Some(self.stale.load(Ordering::Relaxed)).filter(|seconds| *seconds != CURRENT);
+        Moment { state: self.catalog.load(), zone: self.zone.load(), now, stale }
+    }
+
+    /// Says how long the catalog may have been out of date; `None` if it is not.
+    pub(crate) fn set_stale(&self, since: Option<Duration>) {
+        let seconds = |age: Duration| u32::try_from(age.as_secs()).unwrap_or(CURRENT).min(CURRENT - 1);
+        self.stale.store(since.map_or(CURRENT, seconds), Ordering::Relaxed);
     }
 
     /// A moment to answer from, with what is known of names of others.
@@ -111,6 +127,7 @@ impl Shared {
             authorizer: &*self.authorizer,
             known: known.unwrap_or(&self.nothing_known),
             now: moment.now,
+            stale: moment.stale,
         }
     }
 

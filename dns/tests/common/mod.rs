@@ -52,13 +52,20 @@ pub struct World {
     pub known: Known,
     pub authorizer: Box<dyn Authorizer>,
     pub index: u64,
+    pub stale: Option<u32>,
 }
 
 impl World {
     pub fn new(policy: Policy) -> Self {
         let zone = Zone::new(policy).unwrap();
-        let mut world =
-            Self { state: State::default(), zone, known: Known::default(), authorizer: Box::new(AllowAll), index: 0 };
+        let mut world = Self {
+            state: State::default(),
+            zone,
+            known: Known::default(),
+            authorizer: Box::new(AllowAll),
+            index: 0,
+            stale: None,
+        };
         world.add("n1", "127.0.0.1", service("consul", "", 8300));
         world
     }
@@ -101,7 +108,14 @@ impl World {
     }
 
     pub fn view(&self) -> View<'_> {
-        View { state: &self.state, zone: &self.zone, authorizer: &*self.authorizer, known: &self.known, now: NOW }
+        View {
+            state: &self.state,
+            zone: &self.zone,
+            authorizer: &*self.authorizer,
+            known: &self.known,
+            now: NOW,
+            stale: self.stale,
+        }
     }
 
     /// The reply's bytes.

@@ -8,6 +8,7 @@ use std::{
 use serde_json::json;
 use usher_tests::{
     cluster::{Cluster, Host, Role},
+    dns::{self, Options, TIMEOUT},
     http::{Http, Request},
     poll::eventually,
 };
@@ -139,6 +140,17 @@ fn without_a_quorum_reads_that_allow_it_are_answered() {
     assert_eq!((stale.status, stale.header("X-Consul-KnownLeader")), (200, Some("false")), "{}", stale.text());
     assert_eq!(stale.json()[0]["ServiceName"], "web");
     host.answered("web.service.consul A", &["10.9.9.9"]);
+    let with_edns = Options { edns: Some(1232), ..Options::default() };
+    for (question, code) in [("web.service.consul A", 3), ("nosuch.service.consul A", 19)] {
+        eventually("answers that say how old they may be", || {
+            let reply =
+                dns::ask_at(host.dns_address(), question, &with_edns, TIMEOUT).map_err(|error| error.to_string())?;
+            match dns::extended_error(&reply) {
+                Some((told, words)) if told == code && words.contains("no leader") => Ok(()),
+                other => Err(format!("{question}: {other:?}")),
+            }
+        });
+    }
     let refused = host.try_register_elsewhere("more").unwrap_err();
     assert!(refused.contains("500 No cluster leader"), "{refused}");
 }

@@ -13,9 +13,10 @@ use tracing::{error, info, warn};
 use usher_cluster::{
     access::{AllowAll, Authorizer},
     agent::{Agent, Declared},
+    catalog::Interest,
     membership::MemberStatus,
 };
-use usher_dns::serve::{Encrypted, Server, certificate::Certificate};
+use usher_dns::serve::{Encrypted, Freshness, Server, certificate::Certificate};
 
 use super::{
     AgentError, banner, complain, listeners,
@@ -35,6 +36,9 @@ const CONTROL_QUEUE: usize = 8;
 const LEAVE_TIME: Duration = Duration::from_secs(15);
 /// How long requests that are under way may take to end.
 const DRAIN_TIME: Duration = Duration::from_secs(5);
+
+/// How often DNS is told how old the catalog may be.
+const TELL_AGE: Duration = Duration::from_secs(1);
 
 /// What the names of settings begin with that a reload puts in force; every other change waits for a restart.
 const RELOADED: [&str; 12] = [
@@ -109,6 +113,9 @@ impl Running {
         });
         let stop_http = CancellationToken::new();
         let http = tokio::spawn(http::serve(http_sockets.listeners, api.clone(), stop_http.clone()));
+        if let Some(dns) = &dns {
+            tokio::spawn(tell_age(agent.clone(), config.node_name.clone(), dns.freshness(), stop_http.clone()));
+        }
         let mut running = Self {
             flags,
             config,
@@ -326,6 +333,23 @@ fn read_certificate(encrypted: &EncryptedDns) -> Result<Option<Arc<Certificate>>
     let read = Certificate::read(certificate, key);
     let read = read.map_err(|source| AgentError::DnsCertificate { settings: *settings, source })?;
     Ok(Some(Arc::new(read)))
+}
+
+/// Tells DNS how old the catalog may be: on a server when nobody leads, on others when no server is in reach.
+async fn tell_age(agent: Agent, node: String, freshness: Freshness, stop: CancellationToken) {
+    let own = Interest::node(&node.to_ascii_lowercase());
+    let mut ticks = tokio::time::interval(TELL_AGE);
+    while stop.run_until_cancelled(ticks.tick()).await.is_some() {
+        let stale = match agent.catalog().source() {
+            Some(source) => source.age(&own).filter(|age| *age >= TELL_AGE),
+            None => {
+                let status = agent.status();
+                let led = status.is_leader || status.leader.is_some();
+                if led { None } else { Some(status.last_contact.unwrap_or_default()) }
+            }
+        };
+        freshness.set_stale(stale);
+    }
 }
 
 async fn start_dns(
