@@ -76,7 +76,7 @@ struct Rounds<'s> {
     shared: &'s Shared,
     recursors: Arc<Recursors>,
     known: Known,
-    asked: HashSet<Vec<u8>>,
+    asked: HashSet<(Vec<u8>, u16)>,
     /// Keeps what was fetched until the answer is made.
     held: Vec<Lease>,
 }
@@ -129,15 +129,15 @@ impl Rounds<'_> {
         Ok(())
     }
 
-    async fn find_out(&mut self, mut names: Vec<Vec<u8>>) {
+    async fn find_out(&mut self, mut names: Vec<(Vec<u8>, u16)>) {
         names.retain(|name| self.asked.len() < NAMES_MAX && self.asked.insert(name.clone()));
         let mut finding = JoinSet::new();
-        for name in names {
+        for (name, kind) in names {
             let recursors = self.recursors.clone();
-            finding.spawn(async move { (recursors.find(&name).await, name) });
+            finding.spawn(async move { (recursors.find(&name, kind).await, name, kind) });
         }
-        while let Some(Ok((found, name))) = finding.join_next().await {
-            self.known.learn(&name, found);
+        while let Some(Ok((found, name, kind))) = finding.join_next().await {
+            self.known.learn(&name, kind, found);
         }
     }
 }

@@ -71,8 +71,8 @@ pub enum Errand {
     Fetch(Vec<Interest>),
     /// The client's own question.
     Forward,
-    /// The addresses of these names (labels).
-    Names(Vec<Vec<u8>>),
+    /// The addresses of these names (labels), each with its type.
+    Names(Vec<(Vec<u8>, u16)>),
 }
 
 /// The memory of the pure path.
@@ -316,7 +316,7 @@ fn errand(answer: &mut Answer<'_>) -> Option<Errand> {
     if answer.wants.is_empty() {
         return None;
     }
-    Some(Errand::Names(answer.wants.iter().map(|name| name.to_vec()).collect()))
+    Some(Errand::Names(answer.wants.iter().map(|(name, kind)| (name.to_vec(), *kind)).collect()))
 }
 
 /// A reply without records.

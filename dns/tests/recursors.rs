@@ -254,6 +254,29 @@ async fn answers_are_kept_and_their_ttls_counted_down() {
 }
 
 #[tokio::test]
+async fn an_alias_leads_to_addresses_of_the_family_that_is_asked_for() {
+    let by_type = |heard: &Heard| {
+        let kind_at = heard.packet.len() - 3;
+        let mut aaaa = vec![0xc0, 12, 0, 28, 0, 1, 0, 0, 1, 44, 0, 16, 0x20, 0x01, 0x0d, 0xb8];
+        aaaa.extend([0; 11]);
+        aaaa.push(80);
+        let records = if heard.packet[kind_at] == 28 { vec![aaaa] } else { vec![a(80, 300)] };
+        Some(reply(&heard.packet, 0, &records))
+    };
+    let upstream = Upstream::new(by_type).await;
+    let agent = Agent::start(policy(&[upstream.address])).await;
+    let alias = "NO ERROR aa rd ra\nan ext.service.consul. 0 CNAME www.example.com.";
+    let v4 = "www.example.com. 0 A 192.0.2.80";
+    let v6 = "www.example.com. 0 AAAA 2001:db8::50";
+    assert_eq!(agent.ask("ext.service.consul AAAA").await, format!("{alias}\nan {v6}"));
+    assert_eq!(agent.ask("ext.service.consul A").await, format!("{alias}\nan {v4}"));
+    let srv = "NO ERROR aa rd ra\nan ext.service.consul. 0 SRV 1 1 443 www.example.com.";
+    assert_eq!(agent.ask("ext.service.consul SRV").await, format!("{srv}\nad {v4}\nad {v6}"));
+    assert_eq!(upstream.heard().len(), 2, "each family once");
+    agent.server.shutdown().await;
+}
+
+#[tokio::test]
 async fn that_there_is_nothing_is_kept_if_it_may_be() {
     let upstream = Upstream::new(|heard| Some(sections(&heard.packet, 3, &[], &[soa(600, 60)]))).await;
     let agent = Agent::start(policy(&[upstream.address])).await;

@@ -25,7 +25,8 @@ pub const FOUND_MAX: usize = 5;
 /// What is known of names of others: what recursors answered while this answer is being made.
 #[derive(Clone, Debug, Default)]
 pub struct Known {
-    names: HashMap<Vec<u8>, Vec<Outside>>,
+    /// By name and type.
+    names: HashMap<(Vec<u8>, u16), Vec<Outside>>,
     closed: bool,
 }
 
@@ -52,9 +53,9 @@ pub enum OutsideData {
 }
 
 impl Known {
-    /// Notes what was found for `name` (labels), nothing perhaps.
-    pub fn learn(&mut self, name: &[u8], found: Vec<Outside>) {
-        self.names.insert(name.to_ascii_lowercase(), found);
+    /// Notes what was found for `name` (labels) and a type, nothing perhaps.
+    pub fn learn(&mut self, name: &[u8], kind: u16, found: Vec<Outside>) {
+        self.names.insert((name.to_ascii_lowercase(), kind), found);
     }
 
     /// Takes every other name for one that leads nowhere, so that nothing is wanted any more.
@@ -62,12 +63,12 @@ impl Known {
         self.closed = true;
     }
 
-    fn of(&self, name: &[u8]) -> Option<&[Outside]> {
+    fn of(&self, name: &[u8], kind: u16) -> Option<&[Outside]> {
         let nothing = self.closed.then_some(&[][..]);
         if self.names.is_empty() {
             return nothing;
         }
-        self.names.get(&name.to_ascii_lowercase()).map(Vec::as_slice).or(nothing)
+        self.names.get(&(name.to_ascii_lowercase(), kind)).map(Vec::as_slice).or(nothing)
     }
 }
 
@@ -120,13 +121,28 @@ fn everything<'a>(
     if !view.zone.recurses() {
         return Vec::new();
     }
-    let Some(found) = view.known.of(host) else {
-        if !out.wants.contains(&host) {
-            out.wants.push(host);
-        }
-        return Vec::new();
-    };
-    found.iter().map(Outside::record).collect()
+    let kinds = kinds_of_host(asking.kind, view);
+    let unknown = kinds.iter().map(|kind| (host, *kind)).filter(|(host, kind)| view.known.of(host, *kind).is_none());
+    let unknown: Vec<_> = unknown.filter(|wanted| !out.wants.contains(wanted)).collect();
+    out.wants.extend(unknown);
+    let mut found: Vec<Record<'a>> = Vec::new();
+    for records in kinds.iter().filter_map(|kind| view.known.of(host, *kind)) {
+        // The way there is the same for both families.
+        let known_way = found.iter().any(|record| matches!(record.data, Data::Cname(_)));
+        let new = records.iter().filter(|record| !(known_way && matches!(record.data, OutsideData::Cname(_))));
+        found.extend(new.map(Outside::record));
+    }
+    found
+}
+
+/// The types recursors are asked for about a host name; by Consul's letter A alone.
+fn kinds_of_host(asked: u16, view: &View<'_>) -> &'static [u16] {
+    match asked {
+        _ if !view.zone.policy.strict() => &[kind::A],
+        kind::A => &[kind::A],
+        kind::AAAA => &[kind::AAAA],
+        _ => &[kind::A, kind::AAAA],
+    }
 }
 
 /// The records `host` (labels) leads to, if it is a name of our own.

@@ -117,8 +117,8 @@ pub struct Answer<'a> {
     pub error: Option<(u16, Bytes<'a>)>,
     /// Whether this is not ours to answer: the question goes to the recursors.
     pub forward: bool,
-    /// Names of others this answer needs and that are not known.
-    pub wants: Vec<&'a [u8]>,
+    /// Names of others, with types, that this answer needs and that are not known.
+    pub wants: Vec<(&'a [u8], u16)>,
     /// How many names were followed for it.
     pub chased: usize,
     /// Parts of the catalog this answer needs and that are not held here: the answer is none until they are.

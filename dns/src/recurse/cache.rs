@@ -149,10 +149,11 @@ fn cost(key: &Key, entry: &Entry) -> usize {
 #[cfg(test)]
 mod tests {
     use super::{super::question::Question, *};
+    use crate::wire::kind;
 
     fn question(number: u32) -> Question {
         let text = format!("{number:08}");
-        Question::of_host(&[&[8], text.as_bytes(), b"\x04test"].concat())
+        Question::of_host(&[&[8], text.as_bytes(), b"\x04test"].concat(), kind::A)
     }
 
     fn key(number: u32) -> Key {

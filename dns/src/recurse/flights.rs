@@ -81,9 +81,10 @@ impl Waiting {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::wire::kind;
 
     fn question(name: &[u8]) -> Question {
-        Question::of_host(name)
+        Question::of_host(name, kind::A)
     }
 
     #[tokio::test]

@@ -18,7 +18,7 @@
 //! | answers are kept, and sent out of date if `recursor_stale_max` allows it and nobody answers | [`cache`] |
 //! | a recursor that leads back to us is left out | [`own`], [`looping`], [`probe`] |
 //! | a question that comes back to us all the same waits for itself, and is not sent again | [`flights`] |
-//! | a host name is asked for its A records only | [`Recursors::find`] |
+//! | a host name is asked for the addresses that are wanted; by Consul's letter for A alone | [`Recursors::find`] |
 
 mod cache;
 mod exchange;
@@ -169,9 +169,9 @@ impl Recursors {
         reply::addressed(found, &asker, transport)
     }
 
-    /// The addresses and aliases the recursors have for a name (labels), asked as for A; nothing if none answers.
-    pub(crate) async fn find(&self, name: &[u8]) -> Vec<Outside> {
-        let found = self.inner.resolve(Question::of_host(name), Transport::Udp).await;
+    /// The addresses of this type and the aliases the recursors have for a name (labels); nothing if none answers.
+    pub(crate) async fn find(&self, name: &[u8], kind: u16) -> Vec<Outside> {
+        let found = self.inner.resolve(Question::of_host(name, kind), Transport::Udp).await;
         found.map(|reply| records(&reply)).unwrap_or_default()
     }
 }

@@ -95,9 +95,9 @@ impl Question {
         Some(Self { key: None, query })
     }
 
-    /// The addresses of a host name (labels), asked as the reference does: type A, no EDNS.
-    pub(super) fn of_host(name: &[u8]) -> Self {
-        Self::new(name, kind::A, IN, flag::RD)
+    /// The addresses of this type of a host name (labels), asked as the reference does, without EDNS.
+    pub(super) fn of_host(name: &[u8], kind: u16) -> Self {
+        Self::new(name, kind, IN, flag::RD)
     }
 
     /// A question of type TXT about a name (labels).
