@@ -235,6 +235,7 @@ fn judge(instance: &Instance, tags: Tags<'_>, asked: u16, view: &View<'_>) -> Re
     }
     let weights = &instance.service.weights;
     match &instance.status {
+        _ if instance.service.draining => Ok("draining: weight 0, TTL of a second at most".into()),
         Status::Warning => Ok(format!("warning, weight {}: {}", weights.warning, culprits(instance, &Status::Warning))),
         _ => Ok(format!("weight {}", weights.passing)),
     }

@@ -4,6 +4,8 @@
 
 mod common;
 
+use std::time::Duration;
+
 use common::{World, instance, pairs, query, service, tagged, weighted, with_meta};
 use hickory_proto::{
     op::Message,
@@ -479,6 +481,25 @@ fn the_lowest_tier_is_answered_while_it_has_somebody() {
     world.check("n1", "127.0.0.1", "web", "critical");
     world.check("n2", "127.0.0.1", "web", "critical");
     assert_eq!(world.ask("web.service.consul A"), "NO ERROR aa rd\nan web.service.consul. 0 A 10.0.0.3");
+}
+
+#[test]
+fn who_will_end_soon_is_answered_last_and_not_for_long() {
+    let service_ttl = vec![("*".to_owned(), Duration::from_secs(60))];
+    let mut world = World::new(Policy { service_ttl, ..Policy::default() });
+    let draining = |draining| Service { draining, ..service("web", "10.0.0.1", 80) };
+    world.add("n1", "127.0.0.1", draining(false));
+    world.add("n2", "127.0.0.1", service("web", "10.0.0.2", 80));
+    assert!(world.ask("web.service.consul A").contains("60 A 10.0.0.1"));
+    world.add("n1", "127.0.0.1", draining(true));
+    world.expect(&[(
+        "web.service.consul SRV",
+        "NO ERROR aa rd
+         an web.service.consul. 1 SRV 1 0 80 0a000001.addr.dc1.consul.
+         an web.service.consul. 1 SRV 1 1 80 0a000002.addr.dc1.consul.
+         ad 0a000001.addr.dc1.consul. 1 A 10.0.0.1
+         ad 0a000002.addr.dc1.consul. 1 A 10.0.0.2",
+    )]);
 }
 
 #[test]

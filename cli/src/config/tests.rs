@@ -35,12 +35,13 @@ const OURS: &[&str] = &[
     "ports.dns_tls",
 ];
 /// Keys of definitions that Consul 1.8 does not know: later versions' and ours.
-const OURS_IN_DEFINITIONS: [&str; 13] = [
+const OURS_IN_DEFINITIONS: [&str; 14] = [
     "disable_redirects",
     "dns",
     "dns_expect",
     "dns_server",
     "dns_type",
+    "draining",
     "failures_before_warning",
     "h2ping",
     "h2ping_use_tls",

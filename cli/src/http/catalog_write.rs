@@ -205,6 +205,7 @@ fn decode_service(mut fields: Fields) -> Result<Service, BodyError> {
         port: fields.integer("Port")?,
         weights,
         priority,
+        draining: fields.switch("Draining")?,
         enable_tag_override: fields.switch("EnableTagOverride")?,
         ..Service::default()
     };

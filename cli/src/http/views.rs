@@ -107,6 +107,8 @@ pub(super) struct NodeServiceView<'a> {
     weights: WeightsView,
     #[serde(skip_serializing_if = "Option::is_none")]
     priority: Option<u16>,
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    draining: bool,
     enable_tag_override: bool,
     create_index: u64,
     modify_index: u64,
@@ -124,6 +126,7 @@ impl<'a> From<&'a Service> for NodeServiceView<'a> {
             port: service.port,
             weights: service.weights.into(),
             priority: service.priority,
+            draining: service.draining,
             enable_tag_override: service.enable_tag_override,
             create_index: service.create_index,
             modify_index: service.modify_index,
@@ -152,6 +155,8 @@ pub(super) struct ServiceNodeView<'a> {
     service_weights: WeightsView,
     #[serde(skip_serializing_if = "Option::is_none")]
     service_priority: Option<u16>,
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    service_draining: bool,
     service_meta: &'a BTreeMap<String, String>,
     service_port: i64,
     service_enable_tag_override: bool,
@@ -176,6 +181,7 @@ impl<'a> From<&'a Instance> for ServiceNodeView<'a> {
             service_tagged_addresses: AddressesView::unless_empty(&service.tagged_addresses),
             service_weights: service.weights.into(),
             service_priority: service.priority,
+            service_draining: service.draining,
             service_meta: &service.meta,
             service_port: service.port,
             service_enable_tag_override: service.enable_tag_override,

@@ -56,6 +56,9 @@ pub struct Service {
     /// Its tier: who may choose takes the lowest that has somebody healthy (RFC 2782). `None` means 1.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub priority: Option<u16>,
+    /// Whether it will end soon: it is answered still, but with the least weight, and nobody is to remember it for long.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub draining: bool,
     /// Whether tags may be changed in the catalog without the agent putting them back.
     pub enable_tag_override: bool,
     /// The Raft index that created the instance.

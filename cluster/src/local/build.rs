@@ -29,6 +29,7 @@ pub(crate) fn service(definition: &ServiceDefinition) -> Service {
         meta: definition.meta.clone(),
         port: definition.port,
         weights: definition.weights.unwrap_or_default(),
+        draining: definition.draining,
         priority: definition.priority.and_then(|priority| u16::try_from(priority).ok()),
         enable_tag_override: definition.enable_tag_override,
         create_index: 0,

@@ -33,6 +33,8 @@ pub struct ServiceDefinition {
     /// Its tier, 0 to 65,535: answered while no lower one has somebody healthy; `None` means 1.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub priority: Option<i64>,
+    /// Whether it will end soon: answered still, with the least weight and a TTL of a second.
+    pub draining: bool,
     /// Whether others may change the tags in the catalog.
     pub enable_tag_override: bool,
     /// The checks that decide its health.

@@ -170,6 +170,7 @@ pub(crate) fn service_is_shown(local: &Service, remote: &Service) -> bool {
         && local.port == remote.port
         && local.weights == remote.weights
         && local.priority == remote.priority
+        && local.draining == remote.draining
         && local.enable_tag_override == remote.enable_tag_override
 }
 

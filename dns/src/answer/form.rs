@@ -106,6 +106,8 @@ pub(super) struct Forms {
     pub(super) repeats: [bool; 5],
     /// Whether all have the same priority and weight.
     pub(super) even: bool,
+    /// Whether one of them will end soon.
+    pub(super) draining: bool,
     bytes: Vec<u8>,
 }
 
@@ -124,7 +126,8 @@ impl Forms {
         bytes.shrink_to_fit();
         let rank = |form: &Form| (form.priority, form.weight);
         let even = list.windows(2).all(|pair| matches!(pair, [one, other] if rank(one) == rank(other)));
-        let mut forms = Self { list, repeats: [false; 5], even, bytes };
+        let draining = entry.answerable().iter().any(|instance| instance.service.draining);
+        let mut forms = Self { list, repeats: [false; 5], even, draining, bytes };
         forms.group(entry);
         forms
     }
@@ -390,6 +393,9 @@ fn strings(pairs: &BTreeMap<String, String>, bytes: &mut Vec<u8>) -> Span {
 /// The weight for the health the checks add up to; a status of a registrant's own counts 1.
 fn weight(instance: &Instance) -> u16 {
     let weights = &instance.service.weights;
+    if instance.service.draining {
+        return 0;
+    }
     match instance.status {
         Status::Passing => low_word(weights.passing),
         Status::Warning => low_word(weights.warning),

@@ -27,6 +27,9 @@ use crate::{
 /// Most names followed for one answer; SRV targets beyond them go without their addresses.
 const CHASED_MAX: usize = 32;
 
+/// The longest TTL, in seconds, of a service with an instance that will end soon.
+const DRAINING_TTL: u32 = 1;
+
 /// Which forms may be answered is in `desk.order`; what one answer needs of the service is here.
 struct Lookup<'a, 'v> {
     entry: &'a ServiceEntry,
@@ -63,7 +66,10 @@ pub(super) fn service<'a>(
         return none_left(entry, tags, asking, view, out);
     }
     out.cut = Cut::Service;
-    let lookup = Lookup { entry, forms, ttl: view.zone.service_ttl(name), asking, view };
+    let ttl = view.zone.service_ttl(name);
+    // All records of one name and type have one TTL (RFC 2181 5.2).
+    let ttl = if forms.draining { ttl.min(DRAINING_TTL) } else { ttl };
+    let lookup = Lookup { entry, forms, ttl, asking, view };
     match asking.kind {
         kind::SRV => lookup.targets(desk, out),
         kind::TXT if view.zone.policy.strict() => lookup.texts(desk, out),

@@ -31,6 +31,7 @@ pub fn registration(service: &ServiceDefinition) -> Value {
     if let Some(priority) = service.priority {
         body.0.insert("Priority".into(), priority.into());
     }
+    body.truth("Draining", service.draining);
     body.truth("EnableTagOverride", service.enable_tag_override);
     body.text("Token", &service.token);
     body.time("Lease", service.lease);

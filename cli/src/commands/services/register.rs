@@ -47,6 +47,9 @@ pub struct Args {
     /// Tier of the instance, 0 to 65535: it is answered while no lower one has anybody healthy. The default is 1.
     #[arg(long, value_name = "priority", value_parser = go_int)]
     priority: Option<i64>,
+    /// The instance will end soon: answer it with the least weight, and with a TTL of a second.
+    #[arg(long)]
+    draining: bool,
     /// Tag to find the instance by. May be given several times.
     #[arg(long, value_name = "tag")]
     tag: Vec<String>,
@@ -106,6 +109,7 @@ fn by_flags(args: &Args) -> Result<Option<ServiceDefinition>, CommandError> {
         meta: args.meta.iter().map(|pair| (pair.key.clone(), pair.value.clone())).collect(),
         port: args.port,
         priority: args.priority,
+        draining: args.draining,
         ..ServiceDefinition::default()
     };
     service.checks.extend(args.check.check()?);

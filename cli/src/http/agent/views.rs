@@ -64,6 +64,8 @@ pub(super) struct AgentServiceView<'a> {
     weights: WeightsView,
     #[serde(skip_serializing_if = "Option::is_none")]
     priority: Option<u16>,
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    draining: bool,
     enable_tag_override: bool,
     #[serde(skip_serializing_if = "Option::is_none")]
     content_hash: Option<String>,
@@ -81,6 +83,7 @@ impl<'a> From<&'a Service> for AgentServiceView<'a> {
             tagged_addresses: AddressesView::unless_empty(&service.tagged_addresses),
             weights: service.weights.into(),
             priority: service.priority,
+            draining: service.draining,
             enable_tag_override: service.enable_tag_override,
             content_hash: None,
         }
