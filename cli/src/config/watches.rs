@@ -95,8 +95,9 @@ mod tests {
                 handler_type = "http"
                 http_handler_config { path = "http://h/" timeout = "1s" header { X = ["y"] } } },
             ]"#;
-        let flags =
-            crate::config::AgentFlags { hcl: vec![text.into(), "data_dir = \"/d\"".into()], ..Default::default() };
+        // With an address, so that it does not matter which ones the host has.
+        let rest = "data_dir = \"/d\" bind_addr = \"127.0.0.1\"";
+        let flags = crate::config::AgentFlags { hcl: vec![text.into(), rest.into()], ..Default::default() };
         let config = crate::config::load(&flags).unwrap();
         let requests: Vec<String> =
             config.watches.iter().map(|one| one.watch.request(&Mark::default()).target()).collect();
