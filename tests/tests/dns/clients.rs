@@ -153,11 +153,19 @@ impl Doh {
     }
 
     pub(crate) async fn request(&self, request: Request<()>, body: Vec<u8>) -> Response<Vec<u8>> {
+        let body = Bytes::from(body);
         let exchange = async {
-            let mut client = self.0.clone().ready().await.unwrap();
-            let (response, mut sending) = client.send_request(request, false).unwrap();
-            sending.send_data(body.into(), true).unwrap();
-            let (head, mut incoming) = response.await.unwrap().into_parts();
+            let (head, mut incoming) = loop {
+                let mut client = self.0.clone().ready().await.unwrap();
+                let (response, mut sending) = client.send_request(request.clone(), false).unwrap();
+                sending.send_data(body.clone(), true).unwrap();
+                match response.await {
+                    Ok(response) => break response.into_parts(),
+                    // A stream may be over here and not there yet: it is to be tried again (RFC 9113 8.7).
+                    Err(error) if error.reason() == Some(h2::Reason::REFUSED_STREAM) => {}
+                    Err(error) => panic!("{error}"),
+                }
+            };
             let mut body = Vec::new();
             while let Some(part) = incoming.data().await {
                 let part = part.unwrap();
