@@ -564,12 +564,20 @@ fn an_instance_may_have_an_address_of_each_family() {
 
 #[test]
 fn everything_may_be_little() {
-    let world = world(Policy { minimal_any: true, ..Policy::default() });
+    let mut world = world(Policy { minimal_any: true, ..Policy::default() });
     world.expect(&[
         ("web.service.consul ANY", "NO ERROR aa rd\nan web.service.consul. 0 HINFO RFC8482"),
         ("n1.node.consul ANY", "NO ERROR aa rd\nan n1.node.consul. 0 HINFO RFC8482"),
         ("x.service.consul ANY", &format!("NON-EXISTENT DOMAIN aa rd\nau {}", soa(3))),
         ("web.service.consul A", "NO ERROR aa rd\nan web.service.consul. 0 A 10.0.0.1"),
+    ]);
+    for at in 0..200 {
+        world.add(&format!("big{at}"), &format!("10.9.0.{at}"), service("big", "", 80));
+    }
+    world.expect(&[
+        // More than a datagram takes is no reason for TC: over TCP there is no more to have.
+        ("big.service.consul ANY", "NO ERROR aa rd\nan big.service.consul. 0 HINFO RFC8482"),
+        ("big.service.consul ANY edns=1232", "NO ERROR aa rd opt\nan big.service.consul. 0 HINFO RFC8482"),
     ]);
 }
 

@@ -308,6 +308,8 @@ fn shrink(out: &mut Answer<'_>) {
     out.answers.clear();
     out.additional.clear();
     out.wants.clear();
+    // It is all there is: that not everything was collected is no reason for TC.
+    out.more = false;
     out.answers.push(Record { owner: Name::Question, ttl, data: Data::Hinfo });
 }
 
