@@ -121,6 +121,7 @@ impl Responder {
 
     /// Replies to `packet` into `out`, which is emptied first.
     pub fn respond(&mut self, packet: &[u8], client: &Client, view: &View<'_>, out: &mut Vec<u8>) -> Outcome {
+        out.clear();
         let mut outcome = self.reply(packet, client, view, out);
         if outcome == Outcome::Replied && view.zone.policy.responses_per_second > 0 {
             outcome = self.limited(client, view, out);
@@ -333,7 +334,7 @@ impl Bare<'_> {
             writer.question(request);
         }
         if let Some(opt) = &self.opt {
-            writer.opt(opt, usize::from(u16::MAX));
+            writer.opt(opt, Limit::new(client, request.edns.as_ref(), request.kind, view.zone).max_bytes());
         }
         writer.finish();
     }

@@ -184,6 +184,7 @@ proptest! {
             let outcome = kept.respond(&packet, &Client::by(transport), &world.view(), &mut reply);
             let (fresh, fresh_reply) = world.packet(7, &packet, transport);
             prop_assert_eq!(&outcome, &fresh);
+            prop_assert!(outcome == Outcome::Replied || reply.is_empty(), "the reply before");
             if outcome == Outcome::Replied {
                 let (kept, fresh) = (read(&reply).unwrap(), read(&fresh_reply).unwrap());
                 prop_assert_eq!(kept.metadata, fresh.metadata);

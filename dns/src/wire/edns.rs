@@ -188,13 +188,16 @@ impl Opt<'_> {
         u32::from(self.rcode >> 4) << 24 | if self.dnssec_ok { DO } else { 0 }
     }
 
-    /// Appends the options to the message, which may come to `most` bytes.
+    /// Appends the options to the message, which may come to `most` bytes. What may be left out and does not fit is: the
+    /// words of the error, then the name.
     pub(super) fn write_options(&self, most: usize, out: &mut Vec<u8>) {
+        let over = (out.len() + self.bytes()).saturating_sub(BARE + most);
+        let words = self.error.map_or(0, |(_, words)| words.len());
         if let Some(subnet) = &self.subnet {
             let [high, low] = subnet.family.to_be_bytes();
             option(CLIENT_SUBNET, &[&[high, low, subnet.prefix, 0], subnet.bytes()], out);
         }
-        if let Some(name) = self.nsid {
+        if let Some(name) = self.nsid.filter(|_| over <= words) {
             option(NSID, &[name], out);
         }
         if let Some(cookie) = &self.cookie {
@@ -203,8 +206,9 @@ impl Opt<'_> {
         if let Some(tenths) = self.keepalive {
             option(KEEPALIVE, &[&tenths.to_be_bytes()], out);
         }
-        if let Some((code, text)) = self.error {
-            option(EXTENDED_ERROR, &[&code.to_be_bytes(), text], out);
+        if let Some((code, words)) = self.error {
+            let words = if over == 0 { words } else { &[] };
+            option(EXTENDED_ERROR, &[&code.to_be_bytes(), words], out);
         }
         if let Some(missing) = self.padding(out.len() + 4, most) {
             option(PADDING, &[], out);
@@ -305,6 +309,21 @@ mod tests {
         opt.write_options(512, &mut out);
         assert_eq!(BARE + out.len(), opt.bytes());
         assert_eq!(out.get(..11), Some(&b"\0\x08\0\x07\0\x01\x18\0\x0a\x01\x02"[..]));
+    }
+
+    #[test]
+    fn the_error_s_words_and_then_the_name_go_where_there_is_no_room() {
+        let opt = Opt { nsid: Some(b"n1"), cookie: Some([7; 24]), error: Some((22, b"no leader")), ..Opt::default() };
+        let length = |most: usize| {
+            let mut out = Vec::new();
+            opt.write_options(most, &mut out);
+            out.len()
+        };
+        let (name, cookie, code, words) = (6, 28, 6, 9);
+        assert_eq!(length(49), name + cookie + code + words);
+        assert_eq!(length(48), name + cookie + code);
+        assert_eq!(length(40), name + cookie + code);
+        assert_eq!(length(39), cookie + code);
     }
 
     #[test]
