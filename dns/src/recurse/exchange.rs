@@ -92,7 +92,7 @@ async fn by_datagram(server: SocketAddr, query: &[u8]) -> Result<Vec<u8>, AskErr
 }
 
 /// Makes a reply too long for us what the server would have made of it: its question, and TC.
-fn cut(reply: &mut Vec<u8>, query: &[u8]) {
+pub(super) fn cut(reply: &mut Vec<u8>, query: &[u8]) {
     let question = QName::default().read(query, HEADER).unwrap_or(HEADER) + 4;
     reply.truncate(question);
     if let Some([_, _, high, ..]) = reply.first_chunk_mut::<HEADER>() {
@@ -115,15 +115,15 @@ async fn by_stream(server: SocketAddr, query: &[u8]) -> Result<Vec<u8>, AskError
 }
 
 /// Whether `reply` answers `query`: the id, the response bit, and the question if it is repeated.
-fn is_reply(query: &[u8], reply: &[u8]) -> bool {
+pub(super) fn is_reply(query: &[u8], reply: &[u8]) -> bool {
     let header = reply.len() >= HEADER && word(query, 0) == word(reply, 0);
     let response = word(reply, 2).is_some_and(|flags| flags & flag::QR != 0);
     if !header || !response {
         return false;
     }
     match word(reply, 4) {
-        // A server that failed before it read the question.
-        Some(0) => true,
+        // A server that failed before it read the question. An answer has to say to what.
+        Some(0) => !is_answer(reply),
         Some(1) => same_question(query, reply),
         _ => false,
     }
@@ -134,8 +134,10 @@ fn same_question(query: &[u8], reply: &[u8]) -> bool {
     let (Some(asked_end), Some(answered_end)) = (asked.read(query, HEADER), answered.read(reply, HEADER)) else {
         return false;
     };
+    // In full, as everybody writes it: a name that points into the header would be another once the id is.
+    let in_full = answered_end == HEADER + answered.wire().len() + 1;
     let same_kind = query.get(asked_end..asked_end + 4) == reply.get(answered_end..answered_end + 4);
-    same_kind && asked.wire().eq_ignore_ascii_case(answered.wire())
+    in_full && same_kind && asked.wire().eq_ignore_ascii_case(answered.wire())
 }
 
 #[cfg(test)]
@@ -153,10 +155,13 @@ mod tests {
         };
         assert!(reply(|_| {}));
         assert!(reply(|reply| reply[13..16].copy_from_slice(b"www")), "letters' case does not matter");
-        assert!(reply(|reply| {
-            reply[5] = 0;
-            reply.truncate(12);
-        }));
+        let without_question = |code: u8| [&b"\x12\x34\x81"[..], &[code], b"\0\0\0\0\0\0\0\0"].concat();
+        for (code, is_one) in [(1, true), (2, true), (5, true), (0, false), (3, false)] {
+            assert_eq!(is_reply(query, &without_question(code)), is_one, "code {code} without the question");
+        }
+        let root = b"\x12\x34\x01\0\0\x01\0\0\0\0\0\0\0\0\x02\0\x01";
+        assert!(is_reply(root, b"\x12\x34\x81\0\0\x01\0\0\0\0\0\0\0\0\x02\0\x01"));
+        assert!(!is_reply(root, b"\x12\x34\x81\0\0\x01\0\0\0\0\0\0\xc0\x04\0\x02\0\x01"), "a pointer");
         assert!(!reply(|reply| reply[0] = 0), "another id");
         assert!(!reply(|reply| reply[2] = 0), "a question");
         assert!(!reply(|reply| reply[13] = b'x'), "another name");
