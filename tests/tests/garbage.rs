@@ -10,6 +10,7 @@ use serde_json::json;
 use usher_tests::agent::{Agent, Builder};
 use usher_tests::dns::{self, Options};
 use usher_tests::http::{Http, Request};
+use usher_tests::poll::eventually;
 
 const SEED: u64 = 0x75_73_68_65_72;
 const PACKETS: usize = 2_000;
@@ -103,6 +104,121 @@ fn garbage_over_tcp_changes_nothing() {
             }
         }
         drop(open);
+    }
+    still_works(&mut agent, before);
+}
+
+/// Names that do not exist, none twice: the flood that fills caches and logs of others.
+const NAMES: u32 = 60_000;
+/// A question of somebody else after so many of them.
+const BETWEEN: u32 = 3_000;
+
+/// A name with something new in it that does not exist, each of another kind, with EDNS so that it is said why.
+fn nobody(number: u32, random: &mut StdRng) -> Vec<u8> {
+    const KINDS: [&str; 8] = [
+        "service.consul",
+        "node.consul",
+        "web.service.consul",
+        "service.dc9.consul",
+        "query.consul",
+        "consul",
+        "10.in-addr.arpa",
+        "example.com",
+    ];
+    let kind = KINDS[number as usize % KINDS.len()];
+    let label = format!("x{number}-{:016x}", random.random::<u64>());
+    let options = Options { edns: Some(4096), ..Options::default() };
+    dns::query(&format!("{label}.{kind} A"), &options).unwrap().to_vec().unwrap()
+}
+
+#[test]
+fn names_without_end_are_not_kept() {
+    let mut agent = working_agent();
+    let mut random = StdRng::seed_from_u64(SEED);
+    let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
+    socket.connect(("127.0.0.1", agent.ports.dns)).unwrap();
+    socket.set_nonblocking(true).unwrap();
+    let before = agent.resident();
+    let (mut reply, mut replies, mut why) = ([0; 4096], 0_u32, 0_u32);
+    for number in 0..NAMES {
+        // A full queue of the receiver is its right.
+        let _ = socket.send(&nobody(number, &mut random));
+        while let Ok(length) = socket.recv(&mut reply) {
+            replies += 1;
+            why += u32::from(reply[..length].windows(4).any(|bytes| bytes[..2] == [0, 15] && bytes[2] == 0));
+        }
+        if number % BETWEEN == 0 {
+            // The queue may be full at that moment: who asks asks again, as resolvers do.
+            let ask = || dns::ask_with(agent.ports.dns, "web.service.consul A", &Options::default());
+            let answer = eventually("an answer amid the flood", ask);
+            assert_eq!(dns::lines(&answer.answers), ["web.service.consul. 0 A 10.0.0.1"], "after {number}");
+        }
+    }
+    assert!(replies > NAMES / 10 && why > replies / 10, "{replies} replies, {why} say why");
+    still_works(&mut agent, before);
+}
+
+/// A message with this question and `additional` records, as bytes.
+fn message(question: &[u8], additional: u16, records: &[u8]) -> Vec<u8> {
+    let [high, low] = additional.to_be_bytes();
+    [&[0xab, 0xcd, 1, 0, 0, 1, 0, 0, 0, 0, high, low][..], question, records].concat()
+}
+
+/// Messages of up to 65,535 bytes that are much work, or much memory, for who follows what they say.
+fn bombs() -> Vec<Vec<u8>> {
+    const LARGEST: usize = 65_535;
+    let good = b"\x03web\x07service\x06consul\0\0\x01\0\x01";
+    let fill = |mut message: Vec<u8>, with: &[u8]| {
+        while message.len() + with.len() <= LARGEST {
+            message.extend_from_slice(with);
+        }
+        message
+    };
+    // The question points at the last of many labels, each of which is followed by a pointer to the one before.
+    let mut chain = message(b"\xff\xfa\0\x01\0\x01", 0, b"\x01a\0\0");
+    while chain.len() < 0x3ffe {
+        let [high, low] = u16::try_from(chain.len() - 4).unwrap().to_be_bytes();
+        chain.extend_from_slice(&[1, b'b', 0xc0 | high, low]);
+    }
+    let asking = |pointer: &[u8]| message(pointer, 0, b"");
+    vec![
+        chain,
+        fill(message(b"\xc0\x0c\0\x01\0\x01", 0, b""), b"\xc0\x0c"), // a name that is itself
+        asking(b"\x3fa\xc0\x0c\0\x01\0\x01"),
+        asking(b"\xff\xff\0\x01\0\x01"),
+        fill(message(b"", 0, b""), b"\x3f"), // one label after the other
+        fill(message(good, u16::MAX, b""), b"\0\0\x01\0\x01\0\0\0\0\0\0"), // as many records as there can be
+        fill(message(good, u16::MAX, b""), b"\xc0\x0c\0\x29\x10\0\0\0\0\0\0\0"), // each an OPT of another owner
+        fill(message(good, 1, b"\0\0\x29\x10\0\0\0\0\0\xff\xd1"), b"\0\x0c\0\0"), // options without end
+        fill(message(good, 1, b"\0\0\x29\x10\0\0\0\0\0\xff\xd1"), b"\0\x03\0\0"),
+        vec![0; LARGEST],
+        vec![0xff; LARGEST],
+        fill(message(good, 0, b""), b"\0"),
+    ]
+}
+
+#[test]
+fn the_largest_messages_and_names_that_lead_in_circles_cost_no_more_than_others() {
+    const TURNS: usize = 40;
+    let mut agent = working_agent();
+    let before = agent.resident();
+    let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
+    let address = ("127.0.0.1", agent.ports.dns);
+    for bomb in bombs() {
+        let mut stream = TcpStream::connect(address).unwrap();
+        stream.set_read_timeout(Some(PATIENCE)).unwrap();
+        stream.set_write_timeout(Some(PATIENCE)).unwrap();
+        let length = u16::try_from(bomb.len()).unwrap().to_be_bytes();
+        let framed = [&length[..], &bomb].concat();
+        let mut replies = stream.try_clone().unwrap();
+        let reading = std::thread::spawn(move || std::io::copy(&mut replies, &mut std::io::sink()));
+        for _ in 0..TURNS {
+            stream.write_all(&framed).unwrap();
+            // The longest are none for UDP.
+            let _ = socket.send_to(&bomb, address);
+        }
+        stream.shutdown(std::net::Shutdown::Write).unwrap();
+        reading.join().unwrap().unwrap();
     }
     still_works(&mut agent, before);
 }
