@@ -18,6 +18,8 @@ mod counts;
 mod errand;
 pub mod explain;
 pub mod fit;
+#[cfg(any(test, fuzzing))]
+pub mod fuzzing;
 mod limit;
 pub mod name;
 pub mod policy;

@@ -23,6 +23,8 @@
 mod cache;
 mod exchange;
 mod flights;
+#[cfg(any(test, fuzzing))]
+pub(crate) mod fuzzing;
 mod looping;
 pub(crate) mod own;
 mod probe;

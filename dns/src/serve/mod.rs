@@ -18,6 +18,8 @@ pub(crate) mod tally;
 mod tcp;
 mod udp;
 
+#[cfg(any(test, fuzzing))]
+pub use self::tcp::fuzzed as fuzzed_frames;
 use std::{
     io::{self, PipeWriter, Write},
     net::{IpAddr, Ipv4Addr, SocketAddr, UdpSocket},

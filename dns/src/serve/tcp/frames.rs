@@ -13,9 +13,38 @@ pub(super) fn push(stream: &mut Vec<u8>, message: &[u8]) {
     stream.extend_from_slice(message);
 }
 
+/// A target of `dns/fuzz`: the first byte says in which pieces the rest comes as a stream. The same messages come out as
+/// if it came at once, and what is written of them is read again.
+#[cfg(any(test, fuzzing))]
+#[allow(unreachable_pub, reason = "for `dns/fuzz`")]
+pub fn fuzzed(bytes: &[u8]) {
+    let Some((piece, stream)) = bytes.split_first() else { return };
+    let (mut held, mut pieces, mut rewritten) = (Vec::new(), Vec::new(), Vec::new());
+    for part in stream.chunks(usize::from(*piece).max(1)) {
+        held.extend_from_slice(part);
+        while let Some((message, rest)) = next(&held) {
+            pieces.push(message.to_vec());
+            push(&mut rewritten, message);
+            let rest = rest.len();
+            held.drain(..held.len() - rest);
+        }
+        assert!(held.len() < 2 + usize::from(u16::MAX), "what is held is less than one message");
+    }
+    let whole =
+        |stream| std::iter::successors(next(stream), |(_, rest)| next(rest)).map(|(message, _)| message.to_vec());
+    assert!(whole(stream).eq(pieces.iter().cloned()), "as if it came at once");
+    let good = pieces.into_iter().filter(|message| !message.is_empty());
+    assert!(whole(&rewritten).eq(good), "read again");
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_fuzzing_began_with_and_found() {
+        crate::fuzzing::replay("frames", fuzzed);
+    }
 
     #[test]
     fn messages_come_out_as_they_went_in_wherever_the_stream_is_cut() {

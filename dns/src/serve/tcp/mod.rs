@@ -25,6 +25,8 @@ mod frames;
 mod https;
 mod places;
 
+#[cfg(any(test, fuzzing))]
+pub use self::frames::fuzzed;
 use std::{io, net::SocketAddr, sync::Arc, time::Duration};
 
 use rustls::server::ResolvesServerCert;
