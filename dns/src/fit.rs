@@ -12,7 +12,7 @@
 //! | an answer that is cut keeps one address for each target it names, and no other additional record | `sync` |
 //! | the reference leaves 7 bytes free and forgets its own OPT; here all of the message is within the size | [`Limit`] |
 //! | TC as the settings say, and where nothing at all could be sent | [`Truncation`] |
-//! | other answers (the reference sends them at any length): additional records go, then answers with TC | `whole` |
+//! | other answers (the reference sends them at any length): additional records go, then answers with TC, then all | `whole` |
 //! | TCP and all that is like it: 65,523 bytes, 4,096 answers, 1,024 of SRV | [`Limit`] |
 
 use crate::{
@@ -95,6 +95,8 @@ impl Limit {
 pub struct Plan {
     /// So many of the answers.
     pub answers: usize,
+    /// Whether the authority goes.
+    pub authority: bool,
     /// Which additional records.
     pub additional: Additional,
     /// Whether TC is set.
@@ -113,7 +115,12 @@ pub enum Additional {
 impl Plan {
     /// Everything.
     fn all(answer: &Answer<'_>) -> Self {
-        Self { answers: answer.answers.len(), additional: Additional::First(answer.additional.len()), truncated: false }
+        Self {
+            answers: answer.answers.len(),
+            authority: true,
+            additional: Additional::First(answer.additional.len()),
+            truncated: false,
+        }
     }
 
     /// The additional records that go.
@@ -244,9 +251,7 @@ impl Fitting<'_, '_> {
                 return bare;
             }
             let Some(fewer) = kept.checked_sub(1).filter(|fewer| *fewer > 0) else {
-                let nothing = Plan { answers: 0, additional: Additional::Picked(0), truncated: true };
-                measure(&nothing, scratch);
-                return nothing;
+                return self.nothing(|plan| measure(plan, scratch));
             };
             kept = fewer;
         }
@@ -261,7 +266,7 @@ impl Fitting<'_, '_> {
             Truncation::BySize => by_size || (short && kept == 0),
             Truncation::Always => short,
         };
-        Plan { answers: kept, additional: Additional::Picked(picked), truncated }
+        Plan { answers: kept, authority: true, additional: Additional::Picked(picked), truncated }
     }
 
     fn whole(&self, scratch: &Scratch, measure: &mut impl FnMut(&Plan, &Scratch) -> usize) -> Plan {
@@ -276,7 +281,19 @@ impl Fitting<'_, '_> {
             return most(self.answer.additional.len(), plan, |plan| measure(plan, scratch) <= max);
         }
         let plan = |count| Plan { answers: count, truncated: true, ..bare };
-        most(self.answer.answers.len(), plan, |plan| measure(plan, scratch) <= max)
+        let best = most(self.answer.answers.len(), plan, |plan| measure(plan, scratch) <= max);
+        if best.answers > 0 { best } else { self.nothing(|plan| measure(plan, scratch)) }
+    }
+
+    /// TC alone, with the authority if there is room for its names.
+    fn nothing(&self, mut measure: impl FnMut(&Plan) -> usize) -> Plan {
+        let nothing = Plan { answers: 0, authority: true, additional: Additional::First(0), truncated: true };
+        if measure(&nothing) <= self.limit.max {
+            return nothing;
+        }
+        let bare = Plan { authority: false, ..nothing };
+        measure(&bare);
+        bare
     }
 
     /// Picks for each target the first record of its name, and of the names that one is an alias of; reckons lengths

@@ -363,7 +363,7 @@ fn reply(
         for record in plan.answers(answer) {
             writer.record(Section::Answer, record);
         }
-        for record in &answer.authority {
+        for record in answer.authority.iter().filter(|_| plan.authority) {
             writer.record(Section::Authority, record);
         }
         for record in plan.additional(answer, scratch) {

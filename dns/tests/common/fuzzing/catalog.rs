@@ -8,8 +8,11 @@ use crate::common::{World, instance, service, tagged, weighted, with_meta};
 /// Instances of the largest service: more than any datagram takes.
 const MANY: usize = 300;
 
-/// The RFCs' letter, Consul's, and the RFCs' with recursors to ask.
-pub fn worlds() -> [World; 3] {
+/// How many there are.
+pub const WORLDS: usize = 4;
+
+/// The RFCs' letter, Consul's, the RFCs' with recursors to ask, and Consul's where everything is long.
+pub fn worlds() -> [World; WORLDS] {
     // The longest host name: as NSID it fills a datagram.
     let node_name = vec!["n".repeat(60); 4].join(".");
     let rfc = Policy {
@@ -24,11 +27,18 @@ pub fn worlds() -> [World; 3] {
         udp_payload_size: Some(600),
         ..Policy::default()
     };
-    [rfc, Policy::of_consul(), recursors].map(world)
+    let long = Policy {
+        domain: vec!["d".repeat(60); 3].join("."),
+        alt_domain: "consul".into(),
+        disable_compression: true,
+        ..Policy::of_consul()
+    };
+    [rfc, Policy::of_consul(), recursors, long].map(world)
 }
 
 fn world(policy: Policy) -> World {
-    let mut world = World::new(Policy { alt_domain: "alt.test".into(), ..policy });
+    let alt_domain = if policy.alt_domain.is_empty() { "alt.test".into() } else { policy.alt_domain.clone() };
+    let mut world = World::new(Policy { alt_domain, ..policy });
     for at in 0..12_u8 {
         let node = with_meta(&format!("n{at:02}"), &format!("10.0.0.{at}"), &[("k", "v"), ("rfc1035-t", "text")]);
         let web = tagged(weighted(service("web", "", at.into()), i64::from(at % 3) + 1, 1), &["a.b", "v1"]);

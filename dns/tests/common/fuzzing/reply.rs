@@ -48,7 +48,7 @@ pub struct Server {
 }
 
 thread_local! {
-    static SERVERS: RefCell<[Server; 3]> = RefCell::new(catalog::worlds().map(|world| Server {
+    static SERVERS: RefCell<[Server; catalog::WORLDS]> = RefCell::new(catalog::worlds().map(|world| Server {
         world,
         responder: Responder::new(7),
         reply: Vec::new(),
