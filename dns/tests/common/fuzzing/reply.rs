@@ -135,7 +135,7 @@ impl Server {
         assert!(!view.zone.policy.recursors.is_empty(), "{errand:?} without recursors");
         let mut known = Known::default();
         if let Errand::Names(names) = errand {
-            names.iter().for_each(|name| known.learn(name, found(name)));
+            names.iter().for_each(|(name, kind)| known.learn(name, *kind, found(name)));
             known.close();
             let view = View { known: &known, ..view };
             match responder.respond(packet, client, &view, reply) {
