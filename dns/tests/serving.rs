@@ -41,7 +41,7 @@ fn world() -> World {
 }
 
 async fn start(addresses: &[SocketAddr], policy: Policy, world: &World) -> Server {
-    Server::start_by(backend(), addresses, policy, catalog(world), Arc::new(AllowAll)).await.unwrap()
+    Server::start_by(backend(), addresses, None, policy, catalog(world), Arc::new(AllowAll)).await.unwrap()
 }
 
 /// How this build of the suite serves UDP.

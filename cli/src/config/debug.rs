@@ -144,10 +144,14 @@ impl Config {
             "DNSARecordLimit": dns.a_record_limit,
             "DNSAltDomain": dns.alt_domain,
             "DNSCertFile": file(|files| &files.certificate),
+            "DNSCompat": if dns.strict() { "rfc" } else { "consul" },
             "DNSDisableCompression": dns.disable_compression,
             "DNSDomain": format!("{}.", dns.domain),
             "DNSEnableTruncate": dns.truncation == Truncation::Always,
             "DNSKeyFile": file(|files| &files.key),
+            "DNSLogQueries": dns.log_queries,
+            "DNSMinimalANY": dns.minimal_any,
+            "DNSNameServers": dns.name_servers,
             "DNSNodeMetaTXT": dns.node_meta_txt,
             "DNSNodeTTL": duration::format(dns.node_ttl),
             "DNSOnlyPassing": dns.only_passing,
@@ -156,6 +160,7 @@ impl Config {
             "DNSRecursorStrategy": if dns.recursor_random { "random" } else { "sequential" },
             "DNSRecursorTimeout": duration::format(dns.recursor_timeout),
             "DNSRecursors": dns.recursors,
+            "DNSResponsesPerSecond": dns.responses_per_second,
             "DNSSOA": {
                 "Expire": dns.soa.expire,
                 "Minttl": dns.soa.min_ttl,
@@ -164,6 +169,8 @@ impl Config {
             },
             "DNSServiceTTL": service_ttl,
             "DNSUDPAnswerLimit": dns.udp_answer_limit,
+            "DNSUDPPayloadSize": dns.udp_payload_size,
+            "DNSZoneCuts": dns.zone_cuts,
         })
     }
 

@@ -113,32 +113,11 @@ impl Server {
         catalog: Arc<Catalog>,
         authorizer: Arc<dyn Authorizer>,
     ) -> Result<Self, ListenError> {
-        Self::start_all(Backend::Auto, addresses, None, policy, catalog, authorizer).await
+        Self::start_by(Backend::Auto, addresses, None, policy, catalog, authorizer).await
     }
 
-    /// The same, and serves it encrypted, too.
-    pub async fn start_with(
-        addresses: &[SocketAddr],
-        encrypted: Option<&Encrypted>,
-        policy: Policy,
-        catalog: Arc<Catalog>,
-        authorizer: Arc<dyn Authorizer>,
-    ) -> Result<Self, ListenError> {
-        Self::start_all(Backend::Auto, addresses, encrypted, policy, catalog, authorizer).await
-    }
-
-    /// [`Server::start`] with the way datagrams are received chosen by hand.
+    /// The same, encrypted too where that is asked for, with the way datagrams are received chosen.
     pub async fn start_by(
-        backend: Backend,
-        addresses: &[SocketAddr],
-        policy: Policy,
-        catalog: Arc<Catalog>,
-        authorizer: Arc<dyn Authorizer>,
-    ) -> Result<Self, ListenError> {
-        Self::start_all(backend, addresses, None, policy, catalog, authorizer).await
-    }
-
-    async fn start_all(
         backend: Backend,
         addresses: &[SocketAddr],
         encrypted: Option<&Encrypted>,

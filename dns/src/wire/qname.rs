@@ -105,7 +105,8 @@ impl QName {
         (self.span(from, self.labels()) == domain.as_bytes()).then_some(from)
     }
 
-    fn clear(&mut self) {
+    /// Makes it the root.
+    pub(super) fn clear(&mut self) {
         self.len = 0;
         self.labels = 0;
         self.odd = false;

@@ -91,6 +91,9 @@ impl Request {
         self.flags = flags;
         self.compat = compat;
         self.edns = None;
+        // What is rejected before its question is read is not to be told of as the question before.
+        self.name.clear();
+        (self.kind, self.class) = (0, 0);
         if flags & flag::QR != 0 {
             return Verdict::Drop;
         }
@@ -414,6 +417,17 @@ mod tests {
         ];
         for (what, packet, want) in cases {
             assert_eq!(read_by(Compat::Rfc, packet).0, *want, "{what}");
+        }
+    }
+
+    #[test]
+    fn what_has_no_question_has_not_that_of_the_request_before() {
+        for compat in [Compat::Rfc, Compat::Consul] {
+            let mut request = Request::default();
+            assert_eq!(request.read(&packet(0x0100, [1, 0, 0, 0], QUESTION), compat), Verdict::Answer);
+            assert_eq!((request.name.labels(), request.kind), (3, 1));
+            request.read(&packet(0x0100, [0, 0, 0, 0], b""), compat);
+            assert_eq!((request.name.labels(), request.kind, request.class), (0, 0, 0), "{compat:?}");
         }
     }
 

@@ -16,7 +16,7 @@ use usher_cluster::{
     catalog::Interest,
     membership::MemberStatus,
 };
-use usher_dns::serve::{Encrypted, Freshness, Server, certificate::Certificate};
+use usher_dns::serve::{Backend, Encrypted, Freshness, Server, certificate::Certificate};
 
 use super::{
     AgentError, banner, complain, listeners,
@@ -365,7 +365,8 @@ async fn start_dns(
     }
     let catalog = agent.catalog().clone();
     let policy = config.dns_policy();
-    Ok(Some(Server::start_with(&config.dns_addrs, encrypted.as_ref(), policy, catalog, authorizer).await?))
+    let (addresses, encrypted) = (&config.dns_addrs, encrypted.as_ref());
+    Ok(Some(Server::start_by(Backend::Auto, addresses, encrypted, policy, catalog, authorizer).await?))
 }
 
 /// Who asked may have gone meanwhile.
